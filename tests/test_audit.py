@@ -750,6 +750,14 @@ def test_of_every_method_it_is_said_whether_its_maps_find_the_marks(audited, ver
     assert "CAM failed none of 1 tests that do not ask where a finding is" in apart
 
 
+def test_a_bound_on_which_a_verdict_hangs_does_not_read_as_zero(audited):
+    close = FAR | {"value": -0.13, "low": -0.24, "high": -0.003}
+    row = {"method": "saliency", "measure": PLACE, "label": PLACE, "bar": 0.0, "verdict": "no", **close}
+    verdict = summarize_audit(audited.results | {"trust": {"rows": [row]}})
+    (one,) = [s for s in verdict.statements if s.part == "localization"]
+    assert "Saliency less mean box −0.130 [−0.240, −0.003]" in one.text
+
+
 @pytest.mark.parametrize(
     "error",
     [

@@ -100,7 +100,7 @@ def listed(names: Sequence[str], most: int = NAMED) -> str:
 
     Example:
         >>> listed(["a", "b"]), listed(["a", "b", "c", "d"], 2)
-        ('a, b', 'a, b and 2 more')
+        ('a and b', 'a, b and 2 more')
     """
     return words.listed([readable(name) for name in names], most)
 

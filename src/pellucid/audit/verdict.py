@@ -524,9 +524,15 @@ def _by_how_much(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     texts = [
-        f"{method_label(r['method'])} less {r['best']} {_shown(r)}, {number_of(r['n'], 'finding(s)')}" for r in rows
+        f"{method_label(r['method'])} less {r['best']} {_shown(r, _decimals(r))}, {number_of(r['n'], 'finding(s)')}"
+        for r in rows
     ]
     return f" (average precision: {'; '.join(texts)})"
+
+
+def _decimals(row: Mapping[str, Any]) -> int:
+    """Two; three where a bound would read as 0, on whose side of it a verdict hangs."""
+    return 3 if any(defined(row[end]) and 0 < abs(row[end]) < 0.005 for end in ("low", "high")) else 2
 
 
 def _seen(results: Mapping[str, Any]) -> list[Statement]:

@@ -51,9 +51,10 @@ def listed(names: Sequence[str], most: int) -> str:
 
     Example:
         >>> listed(["a", "b"], 2), listed(["a", "b", "c", "d"], 2)
-        ('a, b', 'a, b and 2 more')
+        ('a and b', 'a, b and 2 more')
     """
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    more = [f"{len(names) - most:,} more"] if len(names) > most else []
+    return joined([*names[:most], *more]) if names else ""
 
 
 def joined(names: Sequence[str]) -> str:
