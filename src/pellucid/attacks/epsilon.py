@@ -145,6 +145,16 @@ def project(perturbation: Tensor, length: float | Tensor, norm: Norm) -> Tensor:
     return perturbation * (length / now.clamp_min(1e-30)).clamp_max(1.0).view(-1, 1, 1, 1)
 
 
+def within_ball(points: Tensor, images: Tensor, length: float | Tensor, norm: Norm) -> Tensor:
+    """The points (N, C, H, W), cut to the ball around their images (N, C, H, W) in [0, 1], then to the pixel box.
+
+    Example:
+        >>> within_ball(torch.tensor([[[[0.5, 1.5]]]]), torch.tensor([[[[0.9, 0.9]]]]), 0.25, "linf").flatten()
+        tensor([0.6500, 1.0000])
+    """
+    return (images + project(points - images, length, norm)).clamp(0, 1)
+
+
 def steepest(gradient: Tensor, norm: Norm) -> Tensor:
     """The direction of length 1 in `norm` along which a function with this gradient (N, C, H, W) rises fastest."""
     return gradient.sign() if norm == "linf" else scale_to(gradient, 1.0, norm)

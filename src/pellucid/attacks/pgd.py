@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.attacks.attack_state import check_logits
-from pellucid.attacks.epsilon import Epsilon, project, random_within, steepest
+from pellucid.attacks.epsilon import Epsilon, random_within, steepest, within_ball
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError, check_images
 
@@ -91,7 +91,7 @@ def pgd(
         return length * steepest(gradient, eps.norm)
 
     def inside(candidate: Tensor) -> Tensor:
-        return (images + project(candidate - images, eps.value, eps.norm)).clamp(0, 1)
+        return within_ball(candidate, images, eps.value, eps.norm)
 
     def attempt() -> Tensor:
         start = random_within(images, eps.value, eps.norm, generator) if random_start else torch.zeros_like(images)

@@ -78,6 +78,22 @@ def first_line(error: BaseException) -> str:
     return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
+def known_text(value: float | None, text_of: Callable[[float], str]) -> str:
+    """A number as people read it, or that it is not known, or has no bound.
+
+    Args:
+        value: it; NaN or None where it is unknown, infinite where nothing bounds it.
+        text_of: how a number is written.
+
+    Example:
+        >>> [known_text(value, "{:.2f}".format) for value in (0.5, None, math.nan, math.inf)]
+        ['0.50', 'unknown', 'unknown', 'unbounded']
+    """
+    if value is None or math.isnan(value):
+        return "unknown"
+    return "unbounded" if math.isinf(value) else text_of(value)
+
+
 def interval_text(low: float | None, high: float | None, text_of: Callable[[float], str]) -> str:
     """An interval as people read it; empty where there is none.
 

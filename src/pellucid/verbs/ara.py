@@ -22,6 +22,7 @@ from pellucid.utils.resources import check_known
 from pellucid.utils.result import Footnotes, Result, Table
 from pellucid.utils.settings import name_list
 from pellucid.utils.words import interval_text
+from pellucid.verbs.figures import radius_text
 from pellucid.verbs.folders import model_names, work_folder, write_bytes
 from pellucid.verbs.session import check_arguments, open_session, path_of
 
@@ -272,13 +273,10 @@ def _table(results: Sequence[AraResult]) -> Table:
 
 def _line(label: str, kind: str, one: Mapping[str, Any], notes: Footnotes) -> list[str]:
     mark = notes.mark(one["reason"]) if one["reason"] else ""
-    area = _number(one["ara"]) if one["ara"] is not None else f"{_number(one['lower'])} to {_number(one['upper'])}"
+    bounds = f"{radius_text(one['lower'])} to {radius_text(one['upper'])}"
+    area = bounds if one["ara"] is None else radius_text(one["ara"])
     low, high = one["interval"]
-    interval = interval_text(low, high, _number) or "none"
-    radii = [_number(one["mean_radius"]), _number(one["median_radius"])]
+    interval = interval_text(low, high, radius_text) or "none"
+    radii = [radius_text(one["mean_radius"]), radius_text(one["median_radius"])]
     spent = f"{one['gradient_evaluations_per_image']:.1f}"
     return [label, kind, area + mark, interval, *radii, f"{one['found']} of {one['n']}", spent]
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4f}"

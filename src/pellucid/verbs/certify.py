@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -19,7 +18,8 @@ from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite, nearest, write_json
 from pellucid.utils.result import Footnotes, Result, Table
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import interval_text, known_text
+from pellucid.verbs.figures import radius_text
 from pellucid.verbs.folders import work_folder, write_bytes
 from pellucid.verbs.session import check_arguments, name_of, open_session
 
@@ -82,7 +82,7 @@ class Certification(Result):
         for text, end in (("ARA, certified: at least", certified), ("ARA, attacked: at most", attack)):
             if end is not None:
                 mark = marks.mark(end["reason"]) if end["reason"] else ""
-                rows.append([text, f"{_number(end['ara'])}{mark}", _interval(end, _number)])
+                rows.append([text, f"{radius_text(end['ara'])}{mark}", _interval(end, radius_text)])
         what = "images" if summary["task"] == "multiclass" else "labels of images"
         none, confidence = summary["abstained"]["certificate"], f"{100 * summary['confidence']:g} %"
         notes = [f"n = {summary['n']} {what}"]
@@ -232,14 +232,4 @@ def _interval(share: Mapping[str, Any], text_of: Callable[[float | None], str]) 
 
 
 def _share(value: float | None) -> str:
-    return f"{100 * value:.1f} %" if value is not None and _known(value) else "unknown"
-
-
-def _number(value: float | None) -> str:
-    if value is None or not _known(value):
-        return "unknown"
-    return "unbounded" if math.isinf(value) else f"{value:.4f}"
-
-
-def _known(value: float | None) -> bool:
-    return value is not None and not math.isnan(value)
+    return known_text(value, lambda known: f"{100 * known:.1f} %")

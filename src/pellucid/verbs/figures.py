@@ -11,7 +11,7 @@ from pellucid.report.tables.results_index import TRIVIAL, ResultsIndex
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 from pellucid.utils.result import Footnotes, Result
-from pellucid.utils.words import figure_text
+from pellucid.utils.words import figure_text, known_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,6 +120,16 @@ def figure_cell(
     if one.low != one.low and reason:
         return f"{text_of(one.value)} [no interval]{notes.mark(reason)}"
     return figure_text(one.value, one.low, one.high, text_of)
+
+
+def radius_text(value: float | None) -> str:
+    """A radius, or an area in its unit, as tables have it; None or NaN where it is unknown.
+
+    Example:
+        >>> radius_text(0.012345), radius_text(None), radius_text(math.inf)
+        ('0.0123', 'unknown', 'unbounded')
+    """
+    return known_text(value, "{:.4f}".format)
 
 
 class FigureCells:

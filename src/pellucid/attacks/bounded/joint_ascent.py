@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.attacks.attack_state import check_logits
-from pellucid.attacks.epsilon import lengths, project, steepest
+from pellucid.attacks.epsilon import lengths, steepest, within_ball
 from pellucid.attacks.pgd import projected_ascent
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def joint_ascent(
         return 2.5 * eps.value / steps * steepest(gradient, eps.norm)
 
     def inside(points: Tensor) -> Tensor:
-        return (images + project(points - images, eps.value, eps.norm)).clamp(0, 1)
+        return within_ball(points, images, eps.value, eps.norm)
 
     with torch.enable_grad():
         last = projected_ascent(images, uphill, inside, steps)

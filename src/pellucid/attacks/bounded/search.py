@@ -9,7 +9,7 @@ import torch
 
 from pellucid.attacks.attack_state import check_logits
 from pellucid.attacks.criteria import Misclassified
-from pellucid.attacks.epsilon import lengths, project, scale_to
+from pellucid.attacks.epsilon import lengths, scale_to, within_ball
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,8 +93,7 @@ class BoundedSearch:
 
     def inside(self, points: Tensor, rows: Tensor) -> Tensor:
         """The points (n, C, H, W), cut to the ball around their images and then to the pixel box."""
-        images = self.images[rows]
-        return (images + project(points - images, self.length, self.norm)).clamp(0, 1)
+        return within_ball(points, self.images[rows], self.length, self.norm)
 
     def random_start(self, rows: Tensor) -> Tensor:
         """Points (n, C, H, W) at random on the ball's border, cut to the pixel box."""
