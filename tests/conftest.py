@@ -91,6 +91,15 @@ def one_command_tree():
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_power_cut():
+    """Files are not waited for until the disk has them: a killed process loses nothing, and the power does not fail."""
+    with pytest.MonkeyPatch.context() as patch:
+        real = os.fsync
+        patch.setattr(os, "fsync", lambda _: None)
+        yield real
+
+
+@pytest.fixture(scope="session", autouse=True)
 def phantoms():
     """The same phantom is drawn once."""
     from helpers.phantoms import remembered

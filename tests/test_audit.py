@@ -16,6 +16,7 @@ import torch
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_matrix, recall_score, roc_auc_score
 
 import pellucid as pl
+from helpers.charts import empty_charts
 from helpers.discovery import several as several_suspects
 from helpers.models import small
 from helpers.notebooks import charts_of
@@ -74,6 +75,13 @@ def sides(tmp_path_factory):
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / f"{number:02}.png")
     return pl.dataset("folder", top, "test")
+
+
+@pytest.fixture
+def without_charts():
+    """For tests of what stands beside the charts of a page."""
+    with empty_charts():
+        yield
 
 
 def seer():
@@ -244,6 +252,7 @@ def test_images_that_are_far_smaller_than_the_input_are_told_of_once(sides):
     assert "of 8 images, 8 have" in messages[0]
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_what_it_goes_by_is_looked_for_and_kept(sides, tmp_path, monkeypatch):
     found = pl.audit(seer(), sides, settings=replace(TINY, searched=40), out=tmp_path)
     found.save(tmp_path)
@@ -269,6 +278,7 @@ def test_what_it_goes_by_is_looked_for_and_kept(sides, tmp_path, monkeypatch):
     assert again.results["discovery"] == found.results["discovery"]
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_the_first_suspects_are_cards_that_lead_to_their_own_page(audited, tmp_path):
     discovery = several_suspects(5)
     write_audit(audited.results, [], [], tmp_path / "report.html", discovery)
@@ -299,6 +309,7 @@ def test_its_files_hold_what_it_measured(audited, tmp_path):
     assert "*empty:* Only the people who made or use the model can say it." in card
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_page_without_pictures_names_the_images(sides, tmp_path):
     audit = pl.audit(seer(), sides, settings=TINY, methods="saliency", pictures=False)
     assert audit.pictures == []
@@ -927,6 +938,7 @@ def test_other_regions_in_the_same_folder_are_measured_anew_and_the_rest_is_kept
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_charts")
 def test_a_layer_can_be_named(several, tmp_path):
     model, data = several
     layer = next(name for name, part in model.named_modules() if isinstance(part, torch.nn.Conv2d))
@@ -950,6 +962,7 @@ def test_a_layer_can_be_named(several, tmp_path):
     assert begun == []
 
 
+@pytest.mark.usefixtures("without_charts")
 def test_a_model_that_gives_no_answer_is_reported_and_ends_as_an_error(sides, tmp_path):
     broken = seer()
     with torch.no_grad():
@@ -962,6 +975,7 @@ def test_a_model_that_gives_no_answer_is_reported_and_ends_as_an_error(sides, tm
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_charts")
 def test_the_command_and_save_write_the_same(pellucid, several, tmp_path):
     model, data = several
     folder = save_model(model, tmp_path / "net")

@@ -24,21 +24,21 @@ FEW = ["--data-option", "train=24", "--data-option", "validation=16", "--data-op
 FEW += ["--data-option", "prevalence=0.4"]
 TOY = {  # what makes each command small; of an option given twice the last counts
     "demo": [
-        *("--set", "data.options={size=96, train=24, validation=16, test=24, prevalence=0.4}"),
-        *("--set", f"settings.model={{name='small', size=96, options={NETWORK}}}"),
+        *("--set", "data.options={size=48, train=24, validation=16, test=24, prevalence=0.4}"),
+        *("--set", f"settings.model={{name='small', size=48, options={NETWORK}}}"),
         *("--set", "settings.training={epochs=1, batch_size=8}", "--set", "evaluation.resamples=100"),
         *("--set", "evaluation.robustness={sizes=['pgd:linf=0.01'], steps=1, limit=4}"),
         *("--set", "evaluation.trust={methods=['cam'], limit=6, samples=1, attacked=0}"),
     ],
     "audit": [*FEW, "--limit", "12", "--corrupted", "4"],
     "explain": ["--limit", "2"],
-    "train": [*FEW, "--set", f"model.options={NETWORK}", "--set", "training.epochs=1"],
+    "train": [*FEW, "--set", "model.size=48", "--set", f"model.options={NETWORK}", "--set", "training.epochs=1"],
     "evaluate": [*FEW, "--limit", "6"],
     "localize": [*FEW, "--limit", "6"],
     "trust": [*FEW, "--limit", "6", "--samples", "1", "--attacked", "2", "--attack-steps", "1"],
     "attack-explanation": ["--steps", "1"],
     "certify-explanation": [*FEW, "--limit", "1", "--samples", "20", "--selection-samples", "10", "--grid", "2"],
-    "ara": [*FEW, "--limit", "14", "--protocol", "woods2019"],
+    "ara": [*FEW, "--limit", "14", "--protocol", "ddn"],
     "certify": [*FEW, "--limit", "14", "--samples", "20", "--selection-samples", "10", "--no-attack"],
     "models": [],
 }

@@ -85,18 +85,24 @@ def test_no_page_loads_anything_from_elsewhere(site: Path):
     assert [page for page in pages if loads.search(page.read_text(encoding="utf-8"))] == []
 
 
+@pytest.fixture(scope="module", params=["light", "dark"])
+def tab(request: pytest.FixtureRequest, browser):
+    """A tab in one colour scheme; the theme looks for it when a page opens, and keeps nothing for the next."""
+    opened = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=request.param)
+    yield opened, request.param
+    opened.close()
+
+
 @pytest.mark.browser
 @pytest.mark.parametrize(
     "page",
     ["index", "quickstart", "attacks", "audit", "metrics", "recipes", "api/types", "project/benchmarks/index"],
 )
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing(site: Path, browser, page: str, scheme: str):
-    tab = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme=scheme)  # the theme looks once
-    tab.goto((site / f"{page}.html").as_uri())
-    assert tab.evaluate("document.body.dataset.mdColorScheme") == {"light": "default", "dark": "slate"}[scheme]
-    assert violations(tab, scheme) == []
-    tab.close()
+def test_axe_finds_nothing(site: Path, tab, page: str):
+    opened, scheme = tab
+    opened.goto((site / f"{page}.html").as_uri())
+    assert opened.evaluate("document.body.dataset.mdColorScheme") == {"light": "default", "dark": "slate"}[scheme]
+    assert violations(opened, scheme) == []
 
 
 @pytest.mark.browser

@@ -14,9 +14,9 @@ from pellucid.utils.resources import whole_file, write_text
 from pellucid.utils.system_errors import in_words
 
 
-def test_contents_reach_the_disk_before_the_name_and_the_name_after_it(tmp_path, monkeypatch):
+def test_contents_reach_the_disk_before_the_name_and_the_name_after_it(tmp_path, monkeypatch, no_power_cut):
     steps = []
-    real_fsync, real_replace = os.fsync, Path.replace
+    real_fsync, real_replace = no_power_cut, Path.replace
 
     def fsync(handle):
         status = os.fstat(handle)

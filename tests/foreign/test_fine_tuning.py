@@ -16,6 +16,7 @@ from pellucid.models.split import find_head
 CLASSES = ["NORMAL", "OTHER", "PNEUMONIA"]
 ONE_STEP = ["training.epochs=1", "training.batch_size=3", "optimizer.lr=0.001", "training.freeze_batch_norm=true"]
 XRV = "densenet121-res224-chex"
+SMALL = {"growth_rate": 4, "block_config": [1, 1, 1, 1], "num_init_features": 8}
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,8 @@ def torchvision_network(folder):
 
 
 def torchxrayvision_network(folder):
-    torch.save(xrv.models.DenseNet(num_classes=18).state_dict(), folder / "w.pt")
-    return pl.load(f"torchxrayvision:{XRV}", weights=folder / "w.pt")
+    torch.save(xrv.models.DenseNet(num_classes=18, **SMALL).state_dict(), folder / "w.pt")
+    return pl.load(f"torchxrayvision:{XRV}", weights=folder / "w.pt", options=SMALL)
 
 
 @pytest.mark.parametrize("network", [timm_network, torchvision_network, torchxrayvision_network])

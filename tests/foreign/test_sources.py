@@ -183,10 +183,12 @@ def test_torchxrayvision_gives_its_own_decisions(tmp_path):
     name, count = "densenet121-res224-chex", 11  # of 18 outputs, the others stand for nothing
     facts = xrv.models.model_urls[name]
     torch.manual_seed(0)
-    network = random_weights(xrv.models.DenseNet(num_classes=18), tmp_path / "state.pt")
+    small = {"growth_rate": 4, "block_config": [1, 1, 1, 1], "num_init_features": 8}
+    network = random_weights(xrv.models.DenseNet(num_classes=18, **small), tmp_path / "state.pt")
     torch.save(network, tmp_path / "published.pt")  # as they are published: whole
+    given = Given(weights=tmp_path / "published.pt", options=small)
     with pytest.warns(UserWarning, match="whole network in it, whose code was not run"):
-        model = import_network("torchxrayvision", name, tmp_path / "m", Given(weights=tmp_path / "published.pt"))
+        model = import_network("torchxrayvision", name, tmp_path / "m", given)
     places = [k for k, label in enumerate(facts["labels"]) if label]
     assert model.classes == tuple(facts["labels"][k] for k in places)
     assert len(model.classes) == count
