@@ -232,4 +232,4 @@ def _interval(share: Mapping[str, Any], text_of: Callable[[float | None], str]) 
 
 
 def _share(value: float | None) -> str:
-    return known_text(value, lambda known: f"{100 * known:.1f} %")
+    return known_text(value, lambda share: f"{100 * share:.1f} %")
