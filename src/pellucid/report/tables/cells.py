@@ -133,8 +133,9 @@ def reasons_once(table: PageTable) -> PageTable:
         return table
 
     def without(cell: Cell | None) -> Cell | None:
-        shared = cell is not None and cell.interval == NO_INTERVAL and cell.reason == reason
-        return replace(cell, reason="") if shared else cell
+        if cell is None or (cell.interval, cell.reason) != (NO_INTERVAL, reason):
+            return cell
+        return replace(cell, reason="")
 
     lines = tuple(replace(one, cells=tuple(without(cell) for cell in one.cells)) for one in table.lines)
     return replace(table, lines=lines, note=f"{table.note} {NO_INTERVAL}: {reason.rstrip('.')}.".strip())
