@@ -400,7 +400,7 @@ def test_it_goes_on_after_a_kill(several, whole, sides, tmp_path):
     left = {path: path.stat().st_mtime_ns for path in out.rglob("*.npz")}
     assert left
     begun = []
-    resumed = pl.audit(pl.load(folder), data, settings=TINY, out=out, label="model", announce=begun.append)
+    resumed = pl.audit(pl.load(folder), data, settings=TINY, out=out, name="model", announce=begun.append)
     assert {path: path.stat().st_mtime_ns for path in left} == left
     assert begun[0].startswith("1 of 7: Does it classify?")
     assert resumed.rows == whole.rows
@@ -419,7 +419,7 @@ def test_against_another_model_of_the_same_images(sides):
     from pellucid.audit.classification import Answers, draws_for
     from pellucid.audit.comparison import compare_answers
 
-    result = pl.audit(blind, sides, settings=TINY, compare=seer(), methods=["saliency"], label="blind")
+    result = pl.audit(blind, sides, settings=TINY, compare=seer(), methods=["saliency"], name="blind")
     rival = result.results["comparison"]
     rows = {(r["metric"], r["class"]): r for r in rival["rows"]}
     assert rival["tests"] == 3

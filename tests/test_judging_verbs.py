@@ -60,7 +60,7 @@ def test_ara_of_a_model_in_memory_is_that_of_its_folder(data, model, tmp_path):
     there = pl.ara(pl.load(path), data, "attack", protocol="woods2019", out=tmp_path / "kept")
     assert here.kinds["attack"]["ara"] == there.kinds["attack"]["ara"] is not None
     assert here.rows[0]["ara"] == here.kinds["attack"]["ara"]
-    assert (here.label, there.label) == ("model", "net")
+    assert (here.model, there.model) == ("model", "net")
     names, told, _ = saved(here, tmp_path / "out")
     assert names == {"ara.json", "radii.csv", "curve.png"}
     assert told["kinds"]["attack"]["ara"] == here.kinds["attack"]["ara"]

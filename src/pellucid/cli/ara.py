@@ -67,7 +67,7 @@ def ara(
             effort=effort,
             norm=cast("Norm", norm),  # another one is refused with those that the protocol knows
             out=out if len(model) == 1 else out / name,
-            label=name,
+            name=name,
             limit=limit,
             seed=seed,
             batch_size=batch_size,

@@ -44,7 +44,7 @@ class AraResult(Result):
     """The Accuracy-Robustness Areas of a model, of each kind that was asked for.
 
     Attributes:
-        label: what the model is called in tables and curves.
+        model: what the model is called in tables and curves.
         found: all figures, as `ara.json` has them.
         curves: accuracy against radius, one for each kind.
         radii: `radii.csv`, with one row per decision, as the protocol left it.
@@ -53,7 +53,7 @@ class AraResult(Result):
     """
 
     name: ClassVar[str] = "ara"
-    label: str
+    model: str
     found: dict[str, Any]
     curves: Sequence[AraCurve]
     radii: bytes
@@ -106,7 +106,7 @@ class AraResult(Result):
     def warnings(self) -> list[str]:
         """What was said of classes and images, and whether the attack is too weak to be believed."""
         messages = [
-            f"{self.label}, {kind}: {one['alarm']['message']}"
+            f"{self.model}, {kind}: {one['alarm']['message']}"
             for kind, one in self.kinds.items()
             if one["alarm"]["message"]
         ]
@@ -143,11 +143,11 @@ class AraComparison(Result):
     @property
     def rows(self) -> list[dict[str, Any]]:
         """The records of all models, each with the model's name."""
-        return [{"network": one.label, **row} for one in self.results for row in one.rows]
+        return [{"network": one.model, **row} for one in self.results for row in one.rows]
 
     def to_json(self) -> dict[str, Any]:
         """What each `ara.json` holds, by the model's name."""
-        return {one.label: one.found for one in self.results}
+        return {one.model: one.found for one in self.results}
 
     def tables(self) -> list[Table]:
         """One row per model and kind."""
@@ -165,7 +165,7 @@ class AraComparison(Result):
 
     def save(self, folder: str | Path) -> list[Path]:
         """Write a folder for each model, and one curve.png for all."""
-        paths = [path for one in self.results for path in one.save_figures(Path(folder) / one.label)]
+        paths = [path for one in self.results for path in one.save_figures(Path(folder) / one.model)]
         write_curves([curve for one in self.results for curve in one.curves], Path(folder) / CURVE)
         return [*paths, Path(folder) / CURVE]
 
@@ -180,7 +180,7 @@ def ara(
     norm: Norm = "rms",
     checked: int = SAMPLE,
     out: str | Path | None = None,
-    label: str | None = None,
+    name: str | None = None,
     limit: int | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -202,7 +202,7 @@ def ara(
         checked: attacked images on which another attack is tried, to tell whether this one is too weak; where
             that finds less, it counts.
         out: the folder where radii are kept as they are found, so that the same call goes on after an interruption.
-        label: what the model is called; the name of its run folder where not given.
+        name: what the model is called; the name of its run folder where not given.
         limit: at most so many images, chosen with `seed`.
         seed: of that choice, of the attack and of the bootstrap.
         batch_size: images at a time; as many as fit where not given.
@@ -228,7 +228,7 @@ def ara(
     check_arguments(model, data)
     names = check_known(name_list(kinds), KINDS, "kind of area")
     config = AttackConfig(protocol, seed, effort=effort, norm=norm)
-    model_name = label or model_names([path_of(model)])[0]
+    model_name = name or model_names([path_of(model)])[0]
     session = open_session(
         model,
         data,
@@ -267,7 +267,7 @@ def ara(
 def _table(results: Sequence[AraResult]) -> Table:
     """One row per model and kind; why an area is not known exactly stands under it."""
     notes = Footnotes()
-    lines = [_line(one.label, kind, figures, notes) for one in results for kind, figures in one.kinds.items()]
+    lines = [_line(one.model, kind, figures, notes) for one in results for kind, figures in one.kinds.items()]
     return Table(results[0].title, COLUMNS, lines, notes.lines)
 
 

@@ -184,7 +184,7 @@ def audit(
     cache: Path | None = None,
     allow_training_images: bool = False,
     class_map: Mapping[str, str] | None = None,
-    label: str | None = None,
+    name: str | None = None,
     command: str = "",
     announce: Callable[[str], None] | None = None,
 ) -> Audit:
@@ -221,7 +221,7 @@ def audit(
         cache: keep decoded images in this folder.
         allow_training_images: count images that the model was trained on in; they are refused otherwise.
         class_map: the data's name for each of the model's classes that has another one there.
-        label: what the model is called; the name of its folder where not given.
+        name: what the model is called; the name of its folder where not given.
         command: what the user typed, for the record.
         announce: is told which part begins.
 
@@ -247,7 +247,7 @@ def audit(
     marked = with_regions(session, regions, class_map)
     columns, about_columns = known_columns(session.dataset, metadata)
     groupings, no_groups = make_groupings(columns, groups)
-    label = label or model_names([path_of(model)])[0]
+    label = name or model_names([path_of(model)])[0]
     common: dict[str, Any] = {"seed": plan.seed, "cache": cache, "allow_training_images": allow_training_images}
     with channels_last(model, compare), work_folder(out) as folder, ExitStack() as rest:
         store = ResultsStore(

@@ -182,7 +182,7 @@ class Measuring:
         place = self.store.folder / keyed("ara", *key)
         result = ara(
             session.model, session.whole, "attack",
-            protocol=plan.protocol, effort=plan.effort, checked=plan.checked, out=place, label=self.label,
+            protocol=plan.protocol, effort=plan.effort, checked=plan.checked, out=place, name=self.label,
             limit=plan.few, withstood=withstood, **self.common,
         )  # fmt: skip
         curves, attacks = [], []
