@@ -101,6 +101,10 @@ def test_options_choose_labels_and_boxed_images(root, splits):
     full = splits["test"]
     rows = [full.ids.index(name) for name in test.ids]
     np.testing.assert_array_equal(test.targets, full.targets[rows][:, [LABELS.index("Hernia"), LABELS.index("Mass")]])
+    as_text = open_dataset("chestxray14", root, options={"labels": "Hernia, Mass", "boxed_test_only": True})["test"]
+    assert as_text.classes == test.classes  # as a command line gives them
+    with pytest.raises(InputError, match=r'labels: expected a list, as \["A", "B"\]; found 0.5'):
+        open_dataset("chestxray14", root, options={"labels": 0.5})
     with pytest.raises(InputError, match=r"'Masss'.*Did you mean 'Mass'\?"):
         open_dataset("chestxray14", root, options={"labels": ["Masss"]})
     with pytest.raises(InputError, match="validation_fraction"):

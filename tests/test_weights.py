@@ -83,7 +83,7 @@ def test_weights_of_another_network_name_the_keys(tmp_path):
     some = load_file(tmp_path / "narrow" / "weights.safetensors")
     del some["head.bias"]
     save_file(some, tmp_path / "narrow" / "weights.safetensors")
-    with pytest.raises(InputError, match=r"1 missing: head\.bias$"):
+    with pytest.raises(InputError, match=r"1 missing: head\.bias\. Give"):
         load_model(tmp_path / "narrow")
 
 
@@ -120,14 +120,14 @@ def test_what_is_not_a_model_is_said(tmp_path):
 
 WRONG = [
     ({"thresholds": ["x", 0.5]}, r"thresholds\.0: .*valid number; found 'x'"),
-    ({"thresholds": 0.5}, r"thresholds: .*valid list; found 0.5"),
+    ({"thresholds": 0.5}, r"thresholds: .*expected a list, .*; found 0.5"),
     ({"thresholds": [0.5]}, r"thresholds needs one number for each of the 2 classes; found 1"),
     ({"thresholds": [0.5, 0.5, 0.5]}, r"thresholds needs one number for each of the 2 classes; found 3"),
     ({"thresholds": [0.5, 1.5]}, r"thresholds\.1: .*probability from 0 to 1.*found 1.5"),
     ({"best_constant": [0.5]}, r"best_constant needs one number"),
     ({"label_frequencies": [True, 0.5]}, r"label_frequencies\.0: .*found True"),
     ({"classes": [0, 1]}, r"classes\.0: .*valid string; found 0"),
-    ({"classes": "ab"}, r"classes: .*valid list; found 'ab'"),
+    ({"classes": "ab"}, r"classes: .*expected a list, .*; found 'ab'"),
     ({"classes": ["a", "a"]}, r"class names must differ; more than once: a"),
     ({"classes": []}, r"classes: expected at least one name"),
     ({"task": "other"}, r"task: .*'multiclass' or 'multilabel'; found 'other'"),

@@ -15,7 +15,7 @@ from pellucid.explainers import HEATMAPS
 from pellucid.study.annotation_loop.config import LoopSettings
 from pellucid.types import InputError
 from pellucid.utils.resources import find_toml, nearest
-from pellucid.utils.settings import Section, merge, parse_override, validate
+from pellucid.utils.settings import Names, Section, merge, parse_override, validate
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -102,7 +102,7 @@ class AraSettings(Section):
     protocol: str = Field("tight", description="the attack, as in `pellucid ara`")
     effort: Literal[1, 2, 4] = Field(1, description="of `tight`: so many times its budget, as in `pellucid ara`")
     limit: int | None = Field(None, ge=1, description="at most so many test images")
-    matched: tuple[str, ...] = Field(
+    matched: Names = Field(
         (), description="labels of variants of the same clean accuracy, whose curves get a figure of their own"
     )
 
@@ -139,7 +139,7 @@ class AdversarialSettings(Section):
 class TrustTableSettings(Section):
     """The table of trust of each variant's first network; none without methods."""
 
-    methods: tuple[str, ...] = ()
+    methods: Names = ()
     limit: int = Field(50, ge=1, description="at most so many test images, each explained some thirty times")
     samples: int = Field(8, ge=1, description="moved images per image, for the maximum sensitivity")
     attacked: int = Field(16, ge=0, description="images whose explanations are attacked")
@@ -154,9 +154,9 @@ class TrustTableSettings(Section):
 class EvaluationSettings(Section):
     """How the trained networks are judged."""
 
-    methods: tuple[str, ...] = ("cam", "grad-cam", "saliency")
-    box_methods: tuple[str, ...] = Field(("cam",), description="methods whose maps are also turned into boxes")
-    headline: tuple[str, ...] = Field(
+    methods: Names = ("cam", "grad-cam", "saliency")
+    box_methods: Names = Field(("cam",), description="methods whose maps are also turned into boxes")
+    headline: Names = Field(
         ("pointing", "energy_ratio", "auprc"), description="scores that the summary shows"
     )
     resamples: int = Field(1000, ge=100)
@@ -197,7 +197,7 @@ class ComparisonSettings(Section):
     target: str = Field("", description="a name of evaluation.targets; for `localization`, and required there")
     at: BoundedAttack | None = Field(None, description="size of the attack; for `robustness`, and required there")
     class_name: str = Field("mean", description="a class, or `mean` over classes")
-    variants: tuple[str, ...] = Field((), description="labels of the variants compared; all but the first by default")
+    variants: Names = Field((), description="labels of the variants compared; all but the first by default")
     aim: Literal["differs", "no worse"] = Field(
         "differs", description="`no worse` asks whether it is worse by less than the metric's margin"
     )

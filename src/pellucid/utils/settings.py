@@ -6,9 +6,9 @@ import csv
 import tomllib
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
@@ -115,6 +115,16 @@ def name_list(names: str | Iterable[str]) -> list[str]:
     return list(dict.fromkeys(parts))
 
 
+def _split(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, int) and not isinstance(value, bool):  # what a command line reads of unknown=9
+        value = str(value)
+    return tuple(split_names(value)) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_split)]
+"""The names of an option: a list, or one text that `split_names` reads, as from a command line."""
+
+
 def validate(kind: type[Model], values: Mapping[str, Any] | None, source: str) -> Model:
     """`values` as `kind`, None for its defaults; what is wrong becomes one InputError.
 
@@ -146,6 +156,8 @@ def _explain(kind: type[BaseModel], error: Any) -> str:  # noqa: ANN401
     if error["type"] == "missing":
         return f"the key {where!r} is missing"
     message = error["msg"].removeprefix("Value error, ")
+    if error["type"] in ("tuple_type", "list_type"):
+        message = 'expected a list, as ["A", "B"]'
     ending = "" if isinstance(error["input"], dict) else f"; found {error['input']!r}"
     return f"{where}: {message}{ending}" if where else f"{message}{ending}"
 

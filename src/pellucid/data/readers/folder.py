@@ -25,7 +25,7 @@ from pellucid.data.readers.image_files import LeftOut
 from pellucid.data.readers.splits import check_disjoint, cut_parts
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
-from pellucid.utils.settings import Section, validate
+from pellucid.utils.settings import Names, Section, validate
 from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class FolderOptions(Section):
         bits: 16 keeps the depth of 16-bit grey images.
     """
 
-    classes: tuple[str, ...] | None = Field(default=None, min_length=1)
+    classes: Names | None = Field(default=None, min_length=1)
     positive: str | None = None
     validation: Literal["split", "folder"] = "split"
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)

@@ -29,7 +29,7 @@ from pellucid.data.readers.splits import check_disjoint, patient_split
 from pellucid.data.regions import Region, Regions
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
-from pellucid.utils.settings import Section, validate
+from pellucid.utils.settings import Names, Section, validate
 from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class ChestXray14Options(Section):
     """
 
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
-    labels: tuple[str, ...] | None = None
+    labels: Names | None = None
     boxed_test_only: bool = False
     boxed_for_training: float = Field(default=0.0, ge=0, lt=1)
 

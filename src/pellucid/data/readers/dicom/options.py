@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pellucid.data.dicom.file import DicomPixels
 from pellucid.data.readers.table.options import USUAL
+from pellucid.utils.settings import Names
 
 KEYS = {
     "uid": ("sopinstanceuid", "sop_instance_uid", "uid"),
@@ -55,11 +56,11 @@ class DicomOptions(DicomPixels):
     split: str | None = None
     category: str | None = None
     findings: str | None = None
-    labels: tuple[str, ...] | None = None
-    classes: tuple[str, ...] | None = None
+    labels: Names | None = None
+    classes: Names | None = None
     negative: str = "No Finding"
     separator: str | None = Field(default=None, min_length=1)
-    unknown: tuple[str, ...] = ()
+    unknown: Names = ()
     boxes: str | None = None
     validation_fraction: float = Field(default=0.1, ge=0, lt=1)
     test_fraction: float = Field(default=0.2, ge=0, le=1)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pellucid.utils.settings import Section
+from pellucid.utils.settings import Names, Section
 
 USUAL = {
     "path": ("path", "file", "filename", "file_name", "filepath", "image", "image_path", "image_index"),
@@ -52,11 +52,11 @@ class TableOptions(Section):
     path: str | None = None
     category: str | None = None
     findings: str | None = None
-    labels: tuple[str, ...] | None = None
-    classes: tuple[str, ...] | None = None
+    labels: Names | None = None
+    classes: Names | None = None
     negative: str = "No Finding"
     separator: str | None = Field(default=None, min_length=1)
-    unknown: tuple[str, ...] = ()
+    unknown: Names = ()
     split: str | None = None
     patient: str | None = None
     id: str | None = None
