@@ -6,7 +6,7 @@ from pydantic import Field
 
 from pellucid.data.dicom.file import DicomPixels
 from pellucid.data.readers.table.options import USUAL
-from pellucid.utils.settings import Names
+from pellucid.utils.settings import Names  # noqa: TC001 (pydantic reads it)
 
 KEYS = {
     "uid": ("sopinstanceuid", "sop_instance_uid", "uid"),
