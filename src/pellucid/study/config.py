@@ -156,9 +156,7 @@ class EvaluationSettings(Section):
 
     methods: Names = ("cam", "grad-cam", "saliency")
     box_methods: Names = Field(("cam",), description="methods whose maps are also turned into boxes")
-    headline: Names = Field(
-        ("pointing", "energy_ratio", "auprc"), description="scores that the summary shows"
-    )
+    headline: Names = Field(("pointing", "energy_ratio", "auprc"), description="scores that the summary shows")
     resamples: int = Field(1000, ge=100)
     batch_size: int = Field(16, ge=1)
     panels: int = Field(2, ge=0, description="cases of each kind (best, middle, worst) per target")
