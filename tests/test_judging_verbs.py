@@ -56,8 +56,8 @@ def saved(result, folder):
 
 def test_ara_of_a_model_in_memory_is_that_of_its_folder(data, model, tmp_path):
     path = save_model(model, tmp_path / "net")
-    here = pl.ara(model, data, "attack", protocol="woods2019")
-    there = pl.ara(pl.load(path), data, "attack", protocol="woods2019", out=tmp_path / "kept")
+    here = pl.ara(model, data, "attack", protocol="ddn")
+    there = pl.ara(pl.load(path), data, "attack", protocol="ddn", out=tmp_path / "kept")
     assert here.kinds["attack"]["ara"] == there.kinds["attack"]["ara"] is not None
     assert here.rows[0]["ara"] == here.kinds["attack"]["ara"]
     assert (here.model, there.model) == ("model", "net")

@@ -151,7 +151,7 @@ def test_weights_are_drawn_the_same_in_either_order():
 
 JUDGING = {
     "evaluate": lambda model, data, out: pl.evaluate(model, data, "fgsm:linf=0.01"),
-    "ara": lambda model, data, out: pl.ara(model, data, "attack", protocol="woods2019", checked=1, out=out),
+    "ara": lambda model, data, out: pl.ara(model, data, "attack", protocol="ddn", checked=1, out=out),
     "trust": lambda model, data, out: pl.trust(
         model, data, "grad-cam", limit=4, settings=TrustSettings(samples=1, attacked=2, attack_steps=1), out=out
     ),

@@ -221,7 +221,7 @@ def ara(
         >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
         >>> from pellucid.models import create_model
         >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
-        >>> result = ara(model, data, "attack", protocol="woods2019", limit=16, checked=0)
+        >>> result = ara(model, data, "attack", protocol="ddn", limit=16, checked=0)
         >>> result.kinds["attack"]["n"], 0 <= result.kinds["attack"]["mean_radius"] <= 1
         (16, True)
     """
