@@ -36,7 +36,7 @@ below`), or none but in one image of seven (`few`). Beside ours stand Student's 
 bounds. Writes results/gain_coverage.csv, in a minute (`--draws 1000`).
 
     python benchmarks/intervals.py [--draws 2000] [--bootstraps 400] [--only METRIC ...]
-    python benchmarks/intervals.py --only differences [--figures FIGURE ...]
+    python benchmarks/intervals.py --only differences [--figures FIGURE ...] [--recipes]
     python benchmarks/intervals.py --only gains
 """
 
@@ -58,7 +58,7 @@ from scipy.stats import binom, norm, t
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.calibration import reliability
 from pellucid.evaluation.metrics.classification import auroc, average_precision, classification_table
-from pellucid.evaluation.metrics.differences import Inference, paired_difference, recipe_variance
+from pellucid.evaluation.metrics.differences import paired_difference, recipe_variance
 from pellucid.evaluation.metrics.intervals import (
     auroc_influence,
     average_precision_influence,
@@ -67,6 +67,7 @@ from pellucid.evaluation.metrics.intervals import (
 )
 from pellucid.evaluation.metrics.statistics import Replicates, mean_over_images
 from pellucid.evaluation.trust.yardsticks import above_best
+from recipe_inference import satterthwaite
 from table import versions, write
 
 if TYPE_CHECKING:
@@ -342,8 +343,8 @@ def compare(pair: Pair, draws: int, seed: int = 0) -> Iterator[dict[str, object]
             samples = np.stack([one.samples for one in networks])
             values = [np.array([one.value for one in side]) for side in (first, second)]
             known = recipe_variance(values, np.cov(samples[:, ~np.isnan(samples).any(0)]))
-            even = Inference.even(middle, float(known.error), float(known.df))
-            between.setdefault(("recipes", SYMMETRIC), []).append((even.low, even.high, truth))
+            half = float(t.ppf(0.975, satterthwaite(known)) * known.error)
+            between.setdefault(("recipes", SYMMETRIC), []).append((middle - half, middle + half, truth))
     for (question, method), rows in between.items():
         low, high, true_values = np.array(rows).T
         is_known = ~np.isnan(low)
@@ -592,13 +593,14 @@ def main() -> None:
     parser.add_argument("--bootstraps", type=int, default=400, help="of the draws, with percentiles as well")
     parser.add_argument("--only", nargs="+", metavar="METRIC", help="simulate only these and keep the others' rows")
     parser.add_argument("--figures", nargs="+", metavar="FIGURE", help="of the differences, and keep the others' rows")
+    parser.add_argument("--recipes", action="store_true", help="of them only several trainings; the others' rows stay")
     options = parser.parse_args()
     made, rows = versions("numpy", "scipy", "pellucid"), []
     if not options.only or DIFFERENCES in options.only:
         compared: list[dict[str, object]] = []
-        before = list(csv.DictReader(PAIRED.open(encoding="utf-8"))) if options.figures else []
+        before = list(csv.DictReader(PAIRED.open(encoding="utf-8"))) if options.figures or options.recipes else []
         for pair in PAIRS:
-            if options.figures and pair.figure not in options.figures:
+            if pair.figure not in (options.figures or [pair.figure]) or (options.recipes and pair.trainings == 1):
                 compared += [row for row in before if all(row[k] == str(v) for k, v in pair._asdict().items())]
                 continue
             compared += [row | {"versions": made} for row in compare(pair, options.bootstraps)]

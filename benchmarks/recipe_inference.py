@@ -18,26 +18,27 @@ Methods, all from the same 300 resamples of the patients:
 - both summed: the patients' error of these networks and Welch's together, so that what networks and patients share
   counts twice;
 - mixed, pooled: Obuchowski and Rockette's error, the trainings' variance taken as equal in both recipes;
-- mixed: the same without that (Satterthwaite), `recipe_variance`;
+- mixed: the same without that, with Satterthwaite's degrees of freedom, at most five times those of the trainings;
 - mixed, uncapped: without an upper bound of the degrees of freedom;
 - mixed, by seed: the differences seed by seed, right only where seeds share something;
 - mixed, never narrower: its error at least that of the networks held fixed, without that bound.
 
-- used: what the package does, `paired_difference` and `judge_family`: `mixed`, each side as wide as the single
-  intervals make it, to neither side surer than the networks held fixed, and in a family each recipe's trainings by
-  their own degrees of freedom (`tail_by_parts`). It needs every network's interval, so it is of fewer studies; its
-  families are also of 3, 70 and 576 scores, of two trainings, of trainings that scatter up to eight times as much as
-  the patients, and of recipes that scatter unequally or are trained unequally often.
+- used: what the package does, `paired_difference` and `judge_family`: the error of `mixed`, each side as wide as the
+  single intervals make it, to neither side surer than the networks held fixed, and each recipe's trainings by their own
+  degrees of freedom (`tail_by_parts`). It needs every network's interval, so it is of fewer studies; it is also
+  simulated of trainings that scatter eight times as much as the patients in recipes that scatter unequally or are
+  trained unequally often, and its families also of 3, 70 and 576 scores and of two trainings.
 
 Tails: how far out t can be trusted does not depend on the patients, so families of independent differences that are
-normal, with a patients' part that is known, are computed in many more cells, by several rules. Nothing is drawn there:
+normal, with a patients' part that is known, are computed in many more cells, by three rules. Nothing is drawn there:
 given the trainings' variances the share of differences beyond the bar is known, and that is integrated over them.
 
 Writes results/recipe_inference.csv and results/recipe_families.csv, about 6 minutes on one core each without `used`,
 and results/recipe_tails.csv, in a minute.
 
     python benchmarks/recipe_inference.py [--studies 2000] [--only singles|families|tails]
-    python benchmarks/recipe_inference.py --used 400 [--only singles|families]  # only this method's rows anew
+    python benchmarks/recipe_inference.py --used 1000 --only singles  # only this method's rows anew
+    python benchmarks/recipe_inference.py --used 400 --only families
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ from scipy.stats import norm
 from scipy.stats import t as students_t
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.metrics.differences import Z, recipe_variance, tail_by_parts
+from pellucid.evaluation.metrics.differences import RecipeVariance, Z, recipe_variance, tail_by_parts
 from pellucid.evaluation.metrics.intervals import auroc_influence, auroc_interval, ratio_intervals
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import UNBOUNDED, mean_over_images
@@ -71,8 +72,8 @@ SIZES = (1, 3, 9, 27, 96, 576)  # of families of tails
 POINTS = np.linspace(-40.0, 4.5, 140)  # logarithms of a variance over its mean, where it is integrated
 SHIFTS = (1, 2, 3, 5)  # true standard errors
 MIXED, USED = "mixed", "used"
-SINGLE, FORMER, LEAST = "as a single comparison", "S_a + S_b - 2", "min(S_a, S_b) - 1"  # rules of tails
-OF_TRAININGS, BY_PARTS = "Satterthwaite of the trainings", "by parts"
+MOST_DF = 5.0  # of Satterthwaite's, for each that the trainings have
+SATTERTHWAITE, LEAST, BY_PARTS = "Satterthwaite", "min(S_a, S_b) - 1", "by parts"  # rules of tails
 SAME = 1e-9  # a figure whose resamples differ by less does not move
 BETTER = ("no difference", "one standard error", "two", "three")
 FloatArray = npt.NDArray[np.floating]
@@ -242,7 +243,7 @@ def _ends_of_areas(shown: FloatArray, others: FloatArray) -> FloatArray:
 
 
 class Used(NamedTuple):
-    """What the package says of the recipes, (E,) each: the difference, its errors to either side, its df.
+    """What the package says of the recipes, (E,) each: the difference and its errors to either side.
 
     `spreads` is what each recipe's trainings add to the square of the error, `spreads_df` their degrees of freedom.
     """
@@ -250,19 +251,17 @@ class Used(NamedTuple):
     value: FloatArray
     below: FloatArray
     above: FloatArray
-    df: FloatArray
     spreads: tuple[FloatArray, ...]
     spreads_df: tuple[int, ...]
 
-    def p(self, shift: float = 0.0, *, of_several: bool = False) -> FloatArray:
-        """Two-sided p values, with `shift` added to every difference; `of_several` as a family is judged."""
+    def p(self, shift: float = 0.0) -> FloatArray:
+        """Two-sided p values, with `shift` added to every difference; above 0.05 they are the normal's, if smaller."""
         value = self.value + shift
         error = np.where(value > 0, self.below, self.above)
-        p = np.where(value == 0, 1.0, 2 * students_t.sf(np.abs(value) / error, self.df))
-        if of_several:
-            small = p <= ALPHA  # a larger one is nothing either way
-            parts = [spread[small] for spread in self.spreads], self.spreads_df
-            p[small] = np.maximum(p[small], 2 * tail_by_parts(np.abs(value)[small], error[small], *parts))
+        p = np.where(value == 0, 1.0, 2 * norm.sf(np.abs(value) / error))
+        small = p <= ALPHA  # no quantile of t is smaller than the normal's: a larger p is nothing either way
+        parts = [spread[small] for spread in self.spreads], self.spreads_df
+        p[small] = 2 * tail_by_parts(np.abs(value)[small], error[small], *parts)
         return p
 
 
@@ -292,7 +291,7 @@ def used(study: Study) -> Used:
         networks = np.sqrt(np.maximum(own**2 + other**2 - 2 * r * own * other, 0.0)) / Z
         sides.append(np.maximum(networks, np.sqrt(share * networks**2 + variance.trainings)))
     value = study.first.mean(1) - study.second.mean(1)
-    return Used(value, *sides, variance.df, variance.spreads, variance.spreads_df)
+    return Used(value, *sides, variance.spreads, variance.spreads_df)
 
 
 def _reach_of_mean(reach: FloatArray, correlation: FloatArray, moves: npt.NDArray[np.bool_]) -> FloatArray:
@@ -330,7 +329,7 @@ def p_values(study: Study, shift: float = 0.0, rng: np.random.Generator | None =
     both = networks + trainings
     found["both summed"] = student(np.sqrt(both), both**2 / weight)
     mixed = recipe_variance((first, second), covariance)
-    error, df = mixed.error, mixed.df
+    error, df = mixed.error, satterthwaite(mixed)
     squares = sum(s * n * (n - 1) for s, n in zip(spreads, counts, strict=True)) / (sum(counts) - 2)
     pooled = squares * (1 / counts[0] + 1 / counts[1])
     alike = np.maximum(error**2 - trainings, 0) + pooled
@@ -342,10 +341,18 @@ def p_values(study: Study, shift: float = 0.0, rng: np.random.Generator | None =
     if counts[0] == counts[1]:
         turned = np.concatenate([np.eye(counts[0]), -np.eye(counts[0])], axis=1)
         by_seed = recipe_variance((first - second,), turned @ covariance @ turned.T)
-        found["mixed, by seed"] = student(by_seed.error, by_seed.df)
+        found["mixed, by seed"] = student(by_seed.error, satterthwaite(by_seed))
     if rng is not None:
         found |= _crossed(study, shift, rng)
     return found
+
+
+def satterthwaite(variance: RecipeVariance) -> FloatArray:
+    """Satterthwaite's degrees of freedom of the whole error, at most five times those of the trainings."""
+    weight = sum(s**2 / df for s, df in zip(variance.spreads, variance.spreads_df, strict=True))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        guessed = variance.error**4 / weight
+    return np.asarray(np.fmin(guessed, MOST_DF * sum(variance.spreads_df)))
 
 
 def _crossed(study: Study, shift: float, rng: np.random.Generator) -> dict[str, FloatArray]:
@@ -402,7 +409,7 @@ def family(
         study = simulate(cell, min(few, studies - start), rng, cell.size, with_intervals=only_used)
         if only_used:
             answers = used(study)
-            tables = [{USED: answers.p(better * error, of_several=True)} for better in range(len(BETTER))]
+            tables = [{USED: answers.p(better * error)} for better in range(len(BETTER))]
         else:
             tables = [p_values(study, better * error) for better in range(len(BETTER))]
         for method in tables[0]:
@@ -514,29 +521,33 @@ def used_families() -> list[tuple[Cell, int]]:
         for size, n, wide in places
         for alike in ((0.5, 0.0) if size == FAMILY else (0.0,))
     ]
-    uneven = [
+    return every + more + [(cell, 2) for cell in uneven() if cell.seeds not in {(2, 2), (10, 10)}]
+
+
+def uneven() -> list[Cell]:
+    """Recipes that scatter unequally, or are trained unequally often, with trainings that scatter widely."""
+    return [
         Cell(SCORES[0], seeds, 8.0, suits=True, unequal=unequal, alike=0.0)
-        for seeds in ((3, 3), (5, 5), (2, 5), (3, 10), (2, 10))
+        for seeds in ((2, 2), (3, 3), (5, 5), (10, 10), (2, 5), (3, 10), (2, 10))
         for unequal in ((1.0, 0.3, 0.0) if seeds[0] < seeds[1] else (0.3, 0.0))
     ]
-    return every + more + [(cell, 2) for cell in uneven]
 
 
 def tails() -> Iterator[dict[str, object]]:
     """Families of normal differences: how often any is called different, and how often each that differs is.
 
     `ratio` is the variance that the trainings add over that of the patients, which is known. A score is found by the
-    first step of Holm's correction. One comparison alone is a family of 1. The package judges that as a single
-    comparison, and several by parts.
+    first step of Holm's correction. One comparison alone is a family of 1. The package judges by parts.
     """
     for seeds in ((2, 2), (3, 3), (5, 5), (10, 10), (2, 5), (3, 10), (2, 10)):
         uneven = [(0.3, 1.0), (0.0, 1.0)] if seeds[0] < seeds[1] else []
         for spreads in [(1.0, 1.0), (1.0, 0.3), (1.0, 0.0), *uneven]:
             for ratio in (0.3, 1.0, 3.0, 10.0, 30.0, np.inf):
-                yield from _tails(seeds, spreads, ratio)
+                yield from tails_of(seeds, spreads, ratio)
 
 
-def _tails(seeds: tuple[int, int], spreads: tuple[float, float], ratio: float) -> Iterator[dict[str, object]]:
+def tails_of(seeds: tuple[int, int], spreads: tuple[float, float], ratio: float) -> Iterator[dict[str, object]]:
+    """The rows of one cell, of each size of a family."""
     patients, trainings = (0.0, 1.0) if np.isinf(ratio) else (1.0, ratio)
     own = [count - 1 for count in seeds]
     added = np.array([spread**2 / count for spread, count in zip(spreads, seeds, strict=True)])
@@ -553,8 +564,7 @@ def _tails(seeds: tuple[int, int], spreads: tuple[float, float], ratio: float) -
                 for shift in (0, *SHIFTS)
             ]
             row[f"any of equal ones, {rule}"] = f"{1 - (1 - each[0]) ** size:.4f}"
-            if rule != OF_TRAININGS:
-                row |= {f"{s} errors, {rule}": f"{share:.3f}" for s, share in zip(SHIFTS, each[1:], strict=True)}
+            row |= {f"{s} errors, {rule}": f"{share:.3f}" for s, share in zip(SHIFTS, each[1:], strict=True)}
         yield row
 
 
@@ -570,23 +580,18 @@ def _bars(patients: float, spreads: Sequence[FloatArray], own: Sequence[int], si
     trainings = spreads[0] + spreads[1]
     weight = sum(spread**2 / df for spread, df in zip(spreads, own, strict=True))
     guessed = (patients + trainings) ** 2 / weight
-    most = {
-        SINGLE: 5.0 * sum(own),
-        FORMER: float(sum(own)),
-        LEAST: float(min(own)),
-        OF_TRAININGS: trainings**2 / weight,
-    }
+    most = {SATTERTHWAITE: MOST_DF * sum(own), LEAST: float(min(own))}
     bars = {rule: stdtrit(np.minimum(guessed, df), level) * np.sqrt(patients + trainings) for rule, df in most.items()}
     by_parts = ndtri(level) ** 2 * patients
     for spread, df in zip(spreads, own, strict=True):
         by_parts = by_parts + stdtrit(df, level) ** 2 * spread
-    return bars | {BY_PARTS: np.maximum(bars[SINGLE], np.sqrt(by_parts))}
+    return bars | {BY_PARTS: np.sqrt(by_parts)}
 
 
 def anew(studies: int, only: str | None) -> None:
     """The rows of `used` simulated again, behind those of the other methods as they are."""
     if only != "families":
-        every = [c for c in cells() if min(c.seeds) > 1]
+        every = [c for c in cells() if min(c.seeds) > 1] + uneven()
         rows = [single_used(cell, studies, np.random.default_rng(number)) for number, cell in enumerate(every)]
         _put(RESULTS / "recipe_inference.csv", rows)
     if only != "singles":
@@ -611,7 +616,7 @@ def main() -> None:
         "--used",
         type=int,
         metavar="STUDIES",
-        help="only what the package does, of so many of a cell, of a family of AUROCs or of 576 of an eighth",
+        help="only what the package does: so many studies of a cell, an eighth of a family of AUROCs or of 576",
     )
     arguments = parser.parse_args()
     np.seterr(divide="ignore", invalid="ignore")  # two trainings of the same score have no spread

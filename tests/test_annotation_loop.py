@@ -411,7 +411,7 @@ def test_an_aim_is_met_where_it_is_shown_and_one_seed_says_nothing_of_the_traini
 
 def test_what_became_worse_is_said_where_the_corrected_p_says_so():
     def row(metric, low, high, arm="marks", at="30"):
-        one = Inference.even((low + high) / 2, (high - low) / 4, 20.0)
+        one = Inference.even((low + high) / 2, (high - low) / 4)
         bars = [Bar(loop_metric(metric).better)]
         (difference,) = judge_family([Difference(one.value, 9, one, one).to_json()], bars, "exploratory")
         return {"metric": metric, "variant": arm, "at": at, "value": 0.5, "against_control": difference}
@@ -435,17 +435,6 @@ def test_what_became_worse_is_said_where_the_corrected_p_says_so():
     )
 
 
-@pytest.mark.parametrize(("pairs", "errs"), [(2, "13"), (3, "8"), (4, "")])
-def test_an_order_that_is_judged_alone_says_how_often_few_pairs_err(pairs, errs):
-    one = Inference.even(0.2, 0.02, 10.0, [(0.0003, pairs - 1)])
-    (difference,) = judge_family([Difference(0.2, 9, one, one).to_json()], [Bar(1)], "exploratory")
-    place = {"metric": "auroc_others", "arm": "marks", "other": "marks, random", "number": 30}
-    said = order_sentence(place | {"difference": difference})
-    remark = f" It is judged alone, with {pairs} pairs of trainings: up to {errs} of 100 such"
-    assert (remark in said) == bool(errs)
-    assert ("judged alone" in said) == bool(errs)
-
-
 @pytest.mark.parametrize(
     ("value", "margin", "said"),
     [
@@ -456,7 +445,7 @@ def test_an_order_that_is_judged_alone_says_how_often_few_pairs_err(pairs, errs)
     ],
 )
 def test_an_order_is_judged_by_the_studys_margin(value, margin, said):
-    one = Inference.even(value, 0.00095, 40.0)
+    one = Inference.even(value, 0.00095)
     (difference,) = judge_family([Difference(value, 9, one, one).to_json()], [Bar(1, margin)], "exploratory")
     place = {"metric": "auroc_others", "arm": "marks", "other": "marks, random", "number": 30}
     assert order_sentence(place | {"difference": difference}).endswith(said)

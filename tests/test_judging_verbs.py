@@ -181,7 +181,7 @@ def study_row(metric, variant, value, difference=None, reason=None):
 def test_a_study_shows_itself_at_a_glance_and_is_saved_elsewhere_flat(tmp_path):
     own = tmp_path / "study"
     own.mkdir()
-    gain = Difference(0.125, 9, Inference.even(0.125, 0.05, 6.0), Inference.even(0.125, 0.05, 6.0)).to_json()
+    gain = Difference(0.125, 9, *[Inference.even(0.125, 0.05, [(0.0025, 6)])] * 2).to_json()
     rows = [study_row("auroc", "plain", 0.625), study_row("auroc", "robust", 0.75, gain)]
     rows += [study_row("accuracy", "plain", None, reason="no answers"), study_row("accuracy", "robust", 0.5)]
     variants = [{"label": "plain", "reference": True}, {"label": "robust"}]

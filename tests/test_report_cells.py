@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from pellucid.evaluation.metrics.differences import Difference, Inference
@@ -53,12 +51,11 @@ def test_what_is_undefined_says_so_and_why_and_is_never_zero(value):
     assert only_the_difference.interval == "[no interval]"
 
 
-def judged(value, error, *, name="auroc", df=4.0, margin=0.0, trainings=True):
+def judged(value, error, *, name="auroc", df=4, margin=0.0, trainings=True):
     """A difference as a study writes it, of one comparison that is a family of its own."""
     nothing = Inference(value, reason="one training")
-    difference = Difference(
-        value, 5, Inference.even(value, error, math.inf), Inference.even(value, error, df) if trainings else nothing
-    )
+    recipes = Inference.even(value, error, [(error**2, df)]) if trainings else nothing
+    difference = Difference(value, 5, Inference.even(value, error), recipes)
     return judge_family([difference.to_json()], [Bar(metric(name).better, margin)], "exploratory")[0]
 
 

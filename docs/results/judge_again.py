@@ -3,7 +3,8 @@
 The tables of earlier studies hold each training's figure and the interval over patients, not what two trainings have in
 common in the resamples of the patients. That part of the error (docs/decisions/0014-two-questions.md) lies between
 nothing and the whole error over patients, and a recipe's error is never less than the latter, so each p value is given
-as the least and the most that it can be; those of a family are corrected as in a study. Writes judged-again.csv.
+as the least and the most that it can be, at either end, for p rises with that part; those of a family are corrected as
+in a study. Writes judged-again.csv.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 HEADLINE = ("energy_ratio", "pointing", "auprc")
 AIMS = ("saliency_marker", "saliency_finding", "auroc_without", "auroc_gap")
-STEPS = 41  # between nothing and the whole error over patients
 
 Row = dict[str, str]
 Judged = dict[str, object]
@@ -113,26 +113,22 @@ def against_control(row: Row) -> Row:
 def judge(study: str, family: str, pairs: list[tuple[Row, Row, bool]]) -> list[Judged]:
     """One family: for each difference the range that its p value can have, corrected after Holm."""
     out: list[Judged] = []
-    extremes: list[tuple[Difference, Difference]] = []  # as the recipes' p is least and most, among several
+    extremes: list[tuple[Difference, ...]] = []  # as the recipes' p is least and most
     for row, other, is_shared in pairs:
         networks = inference(float(row["difference"]), patients_error(row))
-        found = inferences(row, other, is_shared) or [Inference(networks.value)]
-        p = [one.p for one in found]
-        widest = max(found, key=lambda one: one.high - one.low)
+        least, most = inferences(row, other, is_shared)
         names = ("target", "method", "metric", "at", "variant")
         out.append(
             {"study": study, "family": family, **{n: row[n] for n in names}, "against": other["variant"]}
             | {
                 "difference": networks.value,
                 "networks_p": networks.p,
-                "recipes_p_least": min(p),
-                "recipes_p_most": max(p),
+                "recipes_p_least": least.p,
+                "recipes_p_most": most.p,
             }
-            | {"recipes_low": widest.low, "recipes_high": widest.high}
+            | {"recipes_low": most.low, "recipes_high": most.high}
         )
-        several = [one.among_several().p for one in found]
-        ends = (found[int(choose(several))] for choose in (np.argmin, np.argmax))
-        extremes.append(tuple(Difference(networks.value, 1, networks, end) for end in ends))
+        extremes.append(tuple(Difference(networks.value, 1, networks, end) for end in (least, most)))
     for place, name in enumerate(("least", "most")):
         of_family = [pair[place].to_json() for pair in extremes]
         for one, judged in zip(out, judge_family(of_family, [Bar(0)] * len(out), family), strict=True):
@@ -140,42 +136,39 @@ def judge(study: str, family: str, pairs: list[tuple[Row, Row, bool]]) -> list[J
                 p_corrected = judged[question]["p_corrected"]
                 one[f"{column}_corrected"] = math.nan if p_corrected is None else p_corrected
     for one in out:
-        least, most = (float(str(one[f"recipes_p_{end}_corrected"])) for end in ("least", "most"))
+        lowest, highest = (float(str(one[f"recipes_p_{end}_corrected"])) for end in ("least", "most"))
         one["networks_verdict"] = "differs" if float(str(one["networks_p_corrected"])) <= ALPHA else "unclear"
         one["recipes_verdict"] = (
             "one training"
-            if math.isnan(most)
+            if math.isnan(highest)
             else "differs"
-            if most <= ALPHA
+            if highest <= ALPHA
             else "unclear"
-            if least > ALPHA
+            if lowest > ALPHA
             else "the table cannot say"
         )
     return out
 
 
-def inferences(row: Row, other: Row, is_shared: bool) -> list[Inference]:
-    """The recipes' answer for each size that the patients' part of the error can have; none of one training."""
+def inferences(row: Row, other: Row, is_shared: bool) -> tuple[Inference, Inference]:
+    """The recipes' answer for the least and the largest patients' part of the error; without one of one training."""
+    value, patients = float(row["difference"]), patients_error(row)
     if ";" not in row.get("seeds", ""):
-        return []
+        return Inference(value), Inference(value)
     first, second = (np.array([float(v) for v in r["seeds"].split(";")]) for r in (row, other))
-    value = float(row["difference"])
     groups = [first - second] if is_shared else [first, second]
-    out = []
-    for part in np.linspace(0, patients_error(row) ** 2, STEPS):
+    answers = []
+    for part in (0.0, patients**2):
         covariance = block_diag(*(np.full((len(g), len(g)), part / len(groups)) for g in groups))
         variance = recipe_variance(groups, covariance)
-        error = max(patients_error(row), float(variance.error))
         trainings = [(float(square), df) for square, df in zip(variance.spreads, variance.spreads_df, strict=True)]
-        out.append(inference(value, error, float(variance.df), trainings))
-    return out
+        answers.append(inference(value, max(patients, float(variance.error)), trainings))
+    return answers[0], answers[1]
 
 
-def inference(
-    value: float, error: float, df: float = math.inf, trainings: Sequence[tuple[float, int]] = ()
-) -> Inference:
+def inference(value: float, error: float, trainings: Sequence[tuple[float, int]] = ()) -> Inference:
     """Without an error where nothing differs on any image."""
-    return Inference.even(value, error, df, trainings) if error > 0 else Inference(value, reason=ALIKE)
+    return Inference.even(value, error, trainings) if error > 0 else Inference(value, reason=ALIKE)
 
 
 def rounded(value: object) -> object:

@@ -48,7 +48,8 @@ class Maker:
         row["difference"] = None
         if variant and variant != VARIANTS[0]:
             change = value - base
-            questions = [Inference.even(change, width * share, df) for share, df in ((0.35, math.inf), (0.5, 6.0))]
+            networks = Inference.even(change, 0.35 * width)
+            questions = [networks, Inference.even(change, 0.5 * width, [((0.5 * width) ** 2, 6)])]
             row["difference"] = Difference(change, n, *questions).to_json()
         self.rows.append(row)
         return row

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.verdicts import ALPHA, BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
-from pellucid.report.tables.cells import judged_alone, no_margin
+from pellucid.report.tables.cells import no_margin
 from pellucid.report.tables.metrics import defined, method_label, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN, NETWORKS_ALONE
 from pellucid.study.conclusions import PRIMARY
@@ -142,8 +142,7 @@ def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
         text = f"{what} of {variant} is not {worse}"
     else:
         text = f"no difference in {what} is shown between {variant} and {reference}"
-    alone = judged_alone(difference)
-    return f"{text}: {_figures(row, names, rows)}{_but(row, rows)}.{f' It is {alone}.' if alone else ''}"
+    return f"{text}: {_figures(row, names, rows)}{_but(row, rows)}."
 
 
 def _start(row: Row, names: _Names, rows: Sequence[Row]) -> float:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.bootstrap import FloatArray
 
 LEVEL = 0.95
-MOST_DF = 5  # for each degree of freedom that the trainings have
 FARTHEST = 20.0  # of z: no p is below 1e-89; farther out Student's quantiles of scipy become wrong or infinite
 HALVINGS = 40  # of the bracket of a quantile, to twelve digits
 Z = 1.959963984540054  # as far as the normal distribution's 95 % interval reaches
@@ -30,42 +29,40 @@ ONE_TRAINING = "one training of a recipe: nothing is known of its other training
 
 @dataclass(frozen=True)
 class Inference:
-    """A difference, how far the true one may lie below it and above it, and t's degrees of freedom.
+    """A difference, how far the true one may lie below it and above it, and what of that rests on few trainings.
 
     The two errors differ where a figure is close to its bound: an AUROC of .99 may be much lower, but hardly higher.
-    The interval of any level reaches from the value by t's quantile times the error of either side, and every p value
-    is one less the level whose interval just reaches so far.
+    The interval of any level reaches from the value to either side by the square root of the sum of two squares: the
+    normal quantile times what patients leave open on this side, and, for each recipe, Student's quantile of its own
+    S − 1 degrees of freedom times what its trainings add. Every p value is one less the level whose interval just
+    reaches so far (`tail_by_parts`).
 
     Attributes:
         value: the difference; NaN where it is undefined.
         below: the standard error towards lower values; NaN where there is none.
         above: that towards higher ones.
-        df: degrees of freedom, inf where the errors are as good as known.
         reason: why something is NaN; None where nothing is to be said.
         trainings: what each recipe's trainings add to the square of the error, with its degrees of freedom, S − 1;
             empty where no trainings were drawn.
-        is_one_of_several: whether p values are those that are corrected for several comparisons.
 
     Example:
-        >>> question = Inference(0.03, 0.01, 0.02, 4.0)
+        >>> question = Inference(0.03, 0.01, 0.02, trainings=((0.00004, 4), (0.00003, 4)))
         >>> round(question.low, 4), round(question.high, 4), round(question.p, 3)
-        (0.0022, 0.0855, 0.04)
+        (0.0044, 0.0725, 0.03)
         >>> round(question.p_above(-0.01), 3), round(question.p_above(0.07), 3)
-        (0.008, 0.942)
+        (0.005, 0.969)
     """
 
     value: float
     below: float = math.nan
     above: float = math.nan
-    df: float = math.nan
     reason: str | None = None
     trainings: tuple[tuple[float, int], ...] = ()
-    is_one_of_several: bool = False
 
     @classmethod
-    def even(cls, value: float, error: float, df: float, trainings: Sequence[tuple[float, int]] = ()) -> Inference:
+    def even(cls, value: float, error: float, trainings: Sequence[tuple[float, int]] = ()) -> Inference:
         """One that is as uncertain to either side."""
-        return cls(value, error, error, df, trainings=tuple(trainings))
+        return cls(value, error, error, trainings=tuple(trainings))
 
     @property
     def is_known(self) -> bool:
@@ -86,8 +83,9 @@ class Inference:
         """The ends of the interval of a level between 0 and 1; NaN where there is none."""
         if not self.is_known:
             return math.nan, math.nan
-        quantile = float(scipy.special.stdtrit(self.df, (1 + level) / 2))
-        return self.value - quantile * self.below, self.value + quantile * self.above
+        z = min(-float(scipy.special.ndtri((1 - level) / 2)), FARTHEST)
+        below, above = (float(reach_by_parts(z, np.array(side), *self._parts())) for side in (self.below, self.above))
+        return self.value - below, self.value + above
 
     @property
     def p(self) -> float:
@@ -96,7 +94,7 @@ class Inference:
         Without an interval it is 1 where nothing differs, and NaN where nothing is known.
         """
         if self.is_known:
-            return min(1.0, 2 * min(self.p_above(0.0), self.turned().p_above(0.0)))
+            return min(1.0, 2 * (self if self.value > 0 else self.turned()).p_above(0.0))
         return 1.0 if self.value == 0 and self.reason == ALIKE else math.nan
 
     def p_above(self, bar: float) -> float:
@@ -105,10 +103,10 @@ class Inference:
         error = self.below if distance > 0 else self.above
         if not error > 0:  # NaN, or the true value cannot lie on that side
             return math.nan if math.isnan(error) else 0.5 if distance == 0 else float(distance < 0)
-        alone = float(scipy.special.stdtr(self.df, -distance / error))
-        if not (self.is_one_of_several and self.trainings and distance > 0):
-            return alone
-        return max(alone, float(tail_by_parts(np.array(distance), np.array(error), *self._parts())))
+        if not self.trainings:
+            return float(scipy.special.ndtr(-distance / error))
+        beyond = float(tail_by_parts(np.array(abs(distance)), np.array(error), *self._parts()))
+        return beyond if distance > 0 else 1 - beyond
 
     def _parts(self) -> tuple[list[FloatArray], list[int]]:
         return [np.array(square) for square, _ in self.trainings], [df for _, df in self.trainings]
@@ -117,26 +115,10 @@ class Inference:
         """The difference taken the other way round."""
         return replace(self, value=-self.value, below=self.above, above=self.below)
 
-    def among_several(self) -> Inference:
-        """The same, as it is judged where p values are corrected for several comparisons.
-
-        The correction asks for small p, and so far out the degrees of freedom that are guessed from few trainings are
-        too many just where these happened to scatter too little. So none are guessed: each recipe's trainings reach as
-        far as their own S − 1 ask for (`tail_by_parts`). No p value is smaller than that of the comparison alone, nor
-        than 1e-89.
-
-        Example:
-            >>> question = Inference.even(0.03, 0.01, 20.0, trainings=[(0.00004, 2), (0.00002, 4)])
-            >>> round(question.p, 3), round(question.among_several().p, 3)
-            (0.007, 0.059)
-        """
-        return replace(self, is_one_of_several=True)
-
     def to_json(self) -> dict[str, Any]:
-        """Interval, p, errors and degrees of freedom; whatever is not a finite number is None."""
+        """Interval, p, errors and what the trainings add; whatever is not a finite number is None."""
         numbers = {
-            "low": self.low, "high": self.high, "p": self.p,
-            "error_below": self.below, "error_above": self.above, "df": self.df,
+            "low": self.low, "high": self.high, "p": self.p, "error_below": self.below, "error_above": self.above,
         }  # fmt: skip
         finite = {name: v if math.isfinite(v) else None for name, v in numbers.items()}
         squares, df = [square for square, _ in self.trainings], [own for _, own in self.trainings]
@@ -148,9 +130,8 @@ class Inference:
         difference, reason = math.nan if value is None else value, stored.get("reason")
         if stored["error_below"] is None:
             return cls(difference, reason=reason)
-        df = math.inf if stored["df"] is None else float(stored["df"])
         trainings = tuple(zip(stored["trainings_squared"], stored["trainings_df"], strict=True))
-        return cls(difference, float(stored["error_below"]), float(stored["error_above"]), df, reason, trainings)
+        return cls(difference, float(stored["error_below"]), float(stored["error_above"]), reason, trainings)
 
 
 @dataclass(frozen=True)
@@ -202,10 +183,8 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
     the whole error is never less than the networks' there: their mean varies over patients by what they have in common
     and by what each adds of its own, which the spread over the trainings holds as well, so over other trainings and
     other patients nothing is surer than over other patients alone. Near a bound few patients show hardly any
-    covariance, and only the networks' interval says how much they leave open. Degrees of freedom after Satterthwaite,
-    without supposing that both recipes scatter alike, and at most five times S_a + S_b − 2: they come out too large
-    just where few trainings happen to scatter too little. Among several comparisons `judge_family` guesses none
-    (`Inference.among_several`).
+    covariance, and only the networks' interval says how much they leave open. Each part reaches as far as its own
+    degrees of freedom ask for, S − 1 of either recipe's trainings (`tail_by_parts`); none are guessed for the whole.
 
     Args:
         a: the first recipe's figures, of the same patients and draws.
@@ -224,7 +203,7 @@ def paired_difference(a: Sequence[Replicates], b: Sequence[Replicates], *, share
     Source:
         G. Zou, A. Donner, Statistics in Medicine 27, 2008; N. Obuchowski, H. Rockette, Communications in Statistics 24,
         1995; S. Hillis, Statistics in Medicine 26, 2007, and 33, 2014, for readers who read by one modality only;
-        docs/decisions/0014-two-questions.md and 0015-intervals.md.
+        S. Banerjee, Sankhyā A 23, 1961; docs/decisions/0014-two-questions.md and 0015-intervals.md.
 
     Example:
         >>> from pellucid.evaluation.metrics.bootstrap import Bootstrap
@@ -263,9 +242,9 @@ def _of_networks(difference: Replicates, *, is_still: bool) -> Inference:
     if error <= ROUNDING and not (is_still and has_own):
         return _alike(difference)
     if not has_own:
-        return Inference.even(difference.value, error, math.inf)
+        return Inference.even(difference.value, error)
     low, high = difference.interval
-    return Inference(difference.value, (difference.value - low) / Z, (high - difference.value) / Z, math.inf)
+    return Inference(difference.value, (difference.value - low) / Z, (high - difference.value) / Z)
 
 
 def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]], networks: Inference) -> Inference:
@@ -290,11 +269,11 @@ def _of_recipes(difference: Replicates, groups: Sequence[Sequence[Replicates]], 
     share = float(variance.patients) / whole if whole > ROUNDING**2 else 1.0
     parts = [(float(square), df) for square, df in zip(variance.spreads, variance.spreads_df, strict=True)]
     if not networks.is_known:
-        return Inference.even(difference.value, float(variance.error), float(variance.df), parts)
+        return Inference.even(difference.value, float(variance.error), parts)
     below, above = (
         max(side, math.sqrt(share * side**2 + float(variance.trainings))) for side in (networks.below, networks.above)
     )
-    return Inference(difference.value, below, above, float(variance.df), trainings=tuple(parts))
+    return Inference(difference.value, below, above, trainings=tuple(parts))
 
 
 def _spread(samples: FloatArray) -> float:
@@ -317,13 +296,11 @@ class RecipeVariance(NamedTuple):
     Attributes:
         patients: what different networks have in common in the resamples, at least 0.
         spreads: what each recipe's trainings add.
-        df: degrees of freedom.
-        spreads_df: those of each recipe's trainings, S − 1.
+        spreads_df: the degrees of freedom of each recipe's trainings, S − 1.
     """
 
     patients: FloatArray
     spreads: tuple[FloatArray, ...]
-    df: FloatArray
     spreads_df: tuple[int, ...]
 
     @property
@@ -338,7 +315,7 @@ class RecipeVariance(NamedTuple):
 
 
 def recipe_variance(values: Sequence[FloatArray], covariance: FloatArray) -> RecipeVariance:
-    """The variance of a difference of two recipes, and its degrees of freedom; many at once.
+    """The variance of a difference of two recipes, part by part; many at once.
 
     Args:
         values: (…, S_a) and (…, S_b), the figures of each recipe's trainings; one entry, (…, S), for the differences
@@ -357,10 +334,36 @@ def recipe_variance(values: Sequence[FloatArray], covariance: FloatArray) -> Rec
     patients = np.maximum(patients, 0)
     spreads = tuple(np.asarray(v.var(-1, ddof=1) / v.shape[-1]) for v in values)
     own = tuple(v.shape[-1] - 1 for v in values)
-    weight = sum(s**2 / df for s, df in zip(spreads, own, strict=True))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        satterthwaite = (patients + sum(spreads)) ** 2 / weight
-    return RecipeVariance(patients, spreads, np.fmin(satterthwaite, MOST_DF * sum(own)), own)
+    return RecipeVariance(patients, spreads, own)
+
+
+def reach_by_parts(
+    z: FloatArray | float, error: FloatArray, spreads: Sequence[FloatArray], spreads_df: Sequence[int]
+) -> FloatArray:
+    """How far from a difference the end of its interval lies whose error would be known at z standard errors; (…).
+
+    `z² · (error² − Σ spreads) + Σ t(df)² · spread` is its square, t Student's quantile beyond which as much lies as
+    beyond z: every part of the error reaches as far as its own degrees of freedom ask for.
+
+    Args:
+        z: the normal quantile, 0 to 20.
+        error: the whole standard error on that side; what the trainings do not add counts as known.
+        spreads: what each recipe's trainings add to its square.
+        spreads_df: the degrees of freedom of each.
+
+    Source:
+        S. Banerjee, Sankhyā A 23, 1961; docs/decisions/0014-two-questions.md.
+
+    Example:
+        >>> round(float(reach_by_parts(1.96, np.array(0.01), [], [])), 4)
+        0.0196
+        >>> round(float(reach_by_parts(1.96, np.array(0.01), [np.array(0.0001)], [2])), 4)  # Student's t
+        0.043
+    """
+    square = np.square(z) * np.maximum(error**2 - sum(spreads), 0.0)
+    for spread, df in zip(spreads, spreads_df, strict=True):
+        square = square + (scipy.special.stdtrit(df, scipy.special.ndtr(-z)) * np.sqrt(spread)) ** 2
+    return np.asarray(np.sqrt(square))
 
 
 def tail_by_parts(
@@ -368,22 +371,17 @@ def tail_by_parts(
 ) -> FloatArray:
     """The one-sided p value of a difference whose error has parts that are estimated from few trainings each; (…).
 
-    The p at which `z_p² · (error² − Σ spreads) + Σ t_p(df)² · spread` is the square of the distance, z and t the normal
-    and Student's quantiles: every part reaches as far as its own degrees of freedom ask for. Of normal figures
-    whose patients' part is known p is below any α in at most α of the samples, however unequal the spreads and the
-    numbers of trainings are.
+    The p whose `reach_by_parts` is the distance. Of normal figures whose patients' part is known p is below any α in at
+    most α of the samples, however unequal the spreads and the numbers of trainings are.
 
     Args:
         distance: from the difference to what it is held against, at least 0.
-        error: the whole standard error on that side; what the trainings do not add counts as known.
+        error: the whole standard error on that side, above 0.
         spreads: what each recipe's trainings add to its square.
         spreads_df: the degrees of freedom of each.
 
     Returns:
         At most 0.5 and at least 1e-89; NaN where a distance, an error or a spread is.
-
-    Source:
-        S. Banerjee, Sankhyā A 23, 1961; docs/decisions/0014-two-questions.md.
 
     Example:
         >>> round(float(tail_by_parts(np.array(3.0), np.array(1.0), [np.array(1.0)], [4])), 4)  # Student's t
@@ -391,13 +389,9 @@ def tail_by_parts(
         >>> round(float(tail_by_parts(np.array(3.0), np.array(1.0), [np.array(0.5), np.array(0.5)], [4, 9])), 4)
         0.0143
     """
-    patients = np.maximum(error**2 - sum(spreads), 0.0)
     low, high = np.zeros_like(distance), np.minimum(distance / error, FARTHEST)  # of z: no quantile of t is smaller
     for _ in range(HALVINGS):
         z = (low + high) / 2
-        reach = z**2 * patients
-        for spread, df in zip(spreads, spreads_df, strict=True):
-            reach = reach + (scipy.special.stdtrit(df, scipy.special.ndtr(-z)) * np.sqrt(spread)) ** 2
-        is_short = reach < distance**2
+        is_short = reach_by_parts(z, error, spreads, spreads_df) < distance
         low, high = np.where(is_short, z, low), np.where(is_short, high, z)
     return np.asarray(np.where(np.isnan(distance + error + sum(spreads)), np.nan, scipy.special.ndtr(-low)))

@@ -38,9 +38,6 @@ class Bar:
 def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], family: str) -> list[dict[str, Any]]:
     """The differences of one family with their corrected p values and verdicts, question by question.
 
-    Of several the corrected p values are those of `Inference.among_several`, which of recipes guesses no degrees of
-    freedom. A raw p, an interval, and what is judged alone are not.
-
     Args:
         differences: as `Difference.to_json` gives them.
         bars: one for each.
@@ -55,10 +52,10 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
 
     Example:
         >>> from pellucid.evaluation.metrics.differences import Difference, Inference
-        >>> both = [Difference(0.03, 9, *[Inference.even(0.03, 0.01, df)] * 2) for df in (4.0, 40.0)]
+        >>> both = [Difference(0.03, 9, *[Inference.even(0.03, error)] * 2) for error in (0.014, 0.01)]
         >>> family = judge_family([d.to_json() for d in both], [Bar(1), Bar(1)], "primary")
         >>> [(round(d["recipes"]["p_corrected"], 3), d["recipes"]["verdict"]) for d in family]
-        [(0.04, 'better'), (0.009, 'better')]
+        [(0.032, 'better'), (0.005, 'better')]
     """
     out = [
         {**difference, "family": family, "aim": bar.aim, "margin": bar.margin}
@@ -66,10 +63,10 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
     ]
     for question in ("networks", "recipes"):
         inferences = [Inference.from_json(d["value"], d[question]) for d in differences]
-        tests = sum(not math.isnan(_p(i, bar)) for i, bar in zip(inferences, bars, strict=True))
-        together = [i.among_several() for i in inferences] if tests > 1 else inferences
-        corrected = holm([_p(i, bar) for i, bar in zip(together, bars, strict=True)])
-        beyond = holm([_p(i, bar, is_other=True) for i, bar in zip(together, bars, strict=True)])
+        alone = [_p(i, bar) for i, bar in zip(inferences, bars, strict=True)]
+        tests = sum(not math.isnan(p) for p in alone)
+        corrected = holm(alone)
+        beyond = holm([_p(i, bar, is_other=True) for i, bar in zip(inferences, bars, strict=True)])
         for one, inference, bar, own, far in zip(out, inferences, bars, corrected, beyond, strict=True):
             one[question] = one[question] | {
                 "p_no_worse": _or_none(_p_no_worse(inference, bar)),
@@ -81,7 +78,6 @@ def judge_family(differences: Sequence[Mapping[str, Any]], bars: Sequence[Bar], 
             }
         delong = [d[question].get("p_delong") for d in differences]
         if any(p is not None for p in delong):
-            alone = [_p(i, bar) for i, bar in zip(together, bars, strict=True)]
             among = holm([p if own is None else own for own, p in zip(delong, alone, strict=True)])
             for one, own, p in zip(out, delong, among, strict=True):
                 one[question] |= {} if own is None else {"p_delong_corrected": p}
@@ -102,7 +98,7 @@ def verdict(inference: Inference, p: float, bar: Bar, beyond: float = math.nan) 
         beyond: corrected p of a difference that is worse by more than the margin; for the aim `no worse` alone.
 
     Example:
-        >>> small = Inference.even(-0.002, 0.001, math.inf)
+        >>> small = Inference.even(-0.002, 0.001)
         >>> round(small.p, 3), verdict(small, small.p, Bar(1)), verdict(small, small.p, Bar(1, margin=0.01))
         (0.046, 'worse', 'same')
     """

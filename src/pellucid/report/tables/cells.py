@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from pellucid.evaluation.metrics.verdicts import NO_WORSE, SAME, SHOWN, UNCLEAR, WORSE
+from pellucid.evaluation.metrics.verdicts import SHOWN, UNCLEAR, WORSE
 from pellucid.report.tables.metrics import Metric, defined, metric, number, p_text
 from pellucid.report.tables.results_index import MEAN
 from pellucid.utils.words import interval_text, number_of
@@ -34,9 +34,7 @@ __all__ = [
 ]
 NO_INTERVAL = "[no interval]"
 OFTEN = 3  # cells of one reason, from which on it stands under the table
-ERRS_ALONE = {2: 13, 3: 8}  # of 100, by the fewest trainings: docs/decisions/0014-two-questions.md; with four 7
 SMALL = 0.01  # of a difference where no margin is stated
-ERRS_AT_MARGIN = {2: 6.4, 3: 3.9}  # of recipes that differ by just the margin, to one side
 
 
 @dataclass(frozen=True)
@@ -47,7 +45,7 @@ class DifferenceText:
         value: the difference.
         interval: of other trainings and patients; empty where recipes were trained too seldom.
         verdict: what the recipes' difference is called: `better`, `worse`, `differs`, `same` or `no worse`.
-        p: its p value, raw and corrected; where nothing corrects it and trainings are few, how often such a one errs.
+        p: its p value, raw and corrected.
         networks: the interval of other patients, these networks held fixed, what that says, and DeLong's p of AUROC.
         n: how many things it averages over.
         reason: why something is missing or left out.
@@ -208,7 +206,7 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> DifferenceText | 
         number(row["value"], measure.decimals, signed=True),
         _interval(recipes, measure, signed=True) if answered else "",
         verdict_text(recipes) if answered else "",
-        _join(_p(recipes, row.get("aim")), judged_alone(row), no_margin(row, recipes)) if answered else "",
+        _join(_p(recipes, row.get("aim")), no_margin(row, recipes)) if answered else "",
         _join(
             " ".join(filter(None, ("these networks", _way(row, networks), _interval(networks, measure, signed=True)))),
             _delong(networks),
@@ -224,42 +222,6 @@ def verdict_text(answer: Mapping[str, Any]) -> str:
     """The verdict on a question as the page shows it: nothing where it is unclear or was not judged."""
     verdict = answer.get("verdict") or ""
     return "" if verdict == UNCLEAR else verdict
-
-
-def judged_alone(difference: Mapping[str, Any]) -> str:
-    """What a conclusion about recipes is to be read with that nothing corrects and that rests on few trainings.
-
-    `same`, and `no worse` where that was not asked, are never corrected, however many comparisons the family has.
-
-    Args:
-        difference: as `judge_family` gives it.
-
-    Returns:
-        Nothing where the conclusion is corrected, where there are four trainings or more, or nothing is concluded.
-
-    Example:
-        >>> few = {"tests": 1, "verdict": "worse", "trainings_df": [1, 4]}
-        >>> judged_alone({"aim": "differs", "recipes": few})
-        'judged alone, with 2 and 5 trainings: up to 13 of 100 such comparisons of equal recipes err, not 5'
-        >>> judged_alone({"aim": "differs", "recipes": few | {"tests": 8, "verdict": "no worse"}})
-        'called “no worse” as if it were the only comparison, with 2 and 5 trainings: up to 6.4 of 100 such \
-comparisons of recipes that differ by just the margin err, not 2.5'
-        >>> judged_alone({"aim": "differs", "recipes": few | {"trainings_df": [4, 4]}})
-        ''
-    """
-    answer, asked_no_worse = difference["recipes"], difference.get("aim") == "no worse"
-    verdict = answer.get("verdict")
-    of_margin = verdict in (SAME, NO_WORSE) or (verdict == WORSE and asked_no_worse)
-    is_alone = answer.get("tests") == 1
-    is_uncorrected = is_alone or (verdict in (SAME, NO_WORSE) and not asked_no_worse)
-    counts = [df + 1 for df in answer.get("trainings_df") or ()]
-    errs = (ERRS_AT_MARGIN if of_margin else ERRS_ALONE).get(min(counts, default=0))
-    if errs is None or not is_uncorrected or verdict not in (*SHOWN, SAME, NO_WORSE):
-        return ""
-    trainings = f"{' and '.join(map(str, counts))} trainings" if len(counts) > 1 else f"{counts[0]} pairs of trainings"
-    judged = "judged alone" if is_alone else f"called “{verdict}” as if it were the only comparison"
-    recipes, nominal = ("recipes that differ by just the margin", 2.5) if of_margin else ("equal recipes", 5)
-    return f"{judged}, with {trainings}: up to {errs} of 100 such comparisons of {recipes} err, not {nominal}"
 
 
 def no_margin(difference: Mapping[str, Any], answer: Mapping[str, Any]) -> str:

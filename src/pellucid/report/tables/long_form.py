@@ -20,7 +20,6 @@ _ANSWER = (
     "high",
     "error_below",
     "error_above",
-    "df",
     "p",
     "p_no_worse",
     "p_worse",

@@ -10,7 +10,6 @@ from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.metrics.verdicts import BETTER, NO_WORSE, SAME, UNCLEAR, WORSE, Bar, answered, judge_family
 from pellucid.report.pages.annotation_loop import loop_metric
-from pellucid.report.tables.cells import judged_alone
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.study.summary import of_networks_alone
@@ -153,8 +152,7 @@ def order_sentence(one: Mapping[str, Any]) -> str:
         UNCLEAR: ", no difference that these seeds and images could show",
     }
     ending = endings.get(answer["verdict"], "")
-    alone = judged_alone(difference)
-    return f"{who} {text_of(difference['value'])} {interval}{ending}.{f' It is {alone}.' if alone else ''}"
+    return f"{who} {text_of(difference['value'])} {interval}{ending}."
 
 
 WANTED = {
