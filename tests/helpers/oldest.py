@@ -1,6 +1,7 @@
 """The oldest versions that pyproject.toml allows, as constraints for pip: what `make test-oldest` installs.
 
-torch is left out: users have builds of their own for it, and constraints.txt pins the one that is tested.
+torch is left out: users have builds of their own for it, and constraints.txt pins the one that is tested; and torchvision,
+each version of which goes with one of torch.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ def oldest_versions(root: Path = ROOT) -> list[str]:
         if parts is None:
             raise ValueError(f"pyproject.toml: {requirement!r} has no plain lower bound, as name>=1.2")
         lines.append(f"{parts[1]}=={parts[2]}")
-    return [line for line in lines if not line.startswith("torch==")]
+    return [line for line in lines if not line.startswith(("torch==", "torchvision=="))]
 
 
 if __name__ == "__main__":
