@@ -2,7 +2,8 @@
 # make test: style, types, layers, tests (make test -j2: types beside the tests)
 # make test-fast: the tests but for those marked slow or browser
 # make test-seconds: the tests, and how long each file takes, for the order in which they run (tests/seconds.json)
-# make test-oldest: some fast tests of each dependency with the oldest version that pyproject.toml allows, in build/oldest
+# make test-oldest: some fast tests of each dependency with the oldest version that pyproject.toml allows, in build/oldest;
+# of the other extras' oldest versions, that they can be installed together
 # make gpu-check: what only a GPU can show, in a table; at most eight minutes
 # make docs: the tables of settings in docs/, written from the code, and the site, in build/site
 PYTHON ?= python3
@@ -42,6 +43,7 @@ test-oldest:
 	$(PYTHON) -m venv build/oldest
 	$(PYTHON) tests/helpers/oldest.py > build/oldest/constraints.txt
 	build/oldest/bin/python -m pip install --quiet --constraint constraints.txt --constraint build/oldest/constraints.txt --editable '.[dev,dataframe,parquet,pretrained,tensorboard]'
+	build/oldest/bin/python -m pip install --quiet --dry-run --constraint constraints.txt --constraint build/oldest/constraints.txt '.[annotate,cloud,coco,dicom,huggingface,mlflow,onnx,parquet,timm,torchvision,torchxrayvision,wandb]'
 	OMP_NUM_THREADS=1 PELLUCID_PROGRESS=0 build/oldest/bin/python -m pytest $(PARALLEL) -m "not slow and not browser" $(OLDEST:%=tests/test_%.py)
 
 gpu-check: $(VENV)/.installed

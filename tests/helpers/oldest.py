@@ -1,7 +1,7 @@
 """The oldest versions that pyproject.toml allows, as constraints for pip: what `make test-oldest` installs.
 
-torch is left out: users have builds of their own for it, and constraints.txt pins the one that is tested; and torchvision,
-each version of which goes with one of torch.
+torch is left out: users have builds of their own for it, and constraints.txt pins the one that is tested; and
+torchvision, each version of which goes with one of torch.
 """
 
 from __future__ import annotations
