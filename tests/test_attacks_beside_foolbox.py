@@ -40,11 +40,16 @@ def test_minimal_attacks_find_what_foolbox_finds(digits, method, other, steps):
     _, theirs, success = other(steps=steps)(model, images, labels, epsilons=None)
     ours = minimal(net, images, Misclassified(labels), method=method, steps=steps)
     assert success.sum() >= 15
-    assert (ours.found == success).float().mean() > 0.97  # rounding decides what lies on the boundary
+    if method == "fmn":  # as published it waits on the boundary for ever; ours goes on, and finds others too
+        assert ours.found[success].all()
+        assert ours.found.float().mean() > 0.97
+    else:
+        assert (ours.found == success).float().mean() > 0.97  # rounding decides what lies on the boundary
     both = ours.found & success
     radius = distances(theirs, images)
-    assert float(ours.radius[both].mean() / radius[both].mean()) == pytest.approx(1, abs=1e-3)
-    assert ((ours.radius / radius)[both] - 1).abs().median() < 1e-5
+    if method == "ddn" or steps == 100:  # of few steps FMN has spent some on what would wait
+        assert float(ours.radius[both].mean() / radius[both].mean()) == pytest.approx(1, abs=1e-3)
+        assert ((ours.radius / radius)[both] - 1).abs().median() < (1e-4 if method == "fmn" else 1e-5)
     assert ours.gradient_evaluations.tolist() == [steps] * len(images)
 
 
@@ -53,7 +58,7 @@ def test_the_largest_change_is_as_small_as_foolbox_s(digits):
     net, images, labels, model = digits
     _, theirs, success = foolbox.attacks.LInfFMNAttack(steps=40)(model, images, labels, epsilons=None)
     ours = minimal(net, images, Misclassified(labels), method="fmn", steps=40, norm="linf")
-    assert (ours.found == success).float().mean() > 0.97
+    assert ours.found.all()
     both = ours.found & success
     radius = (theirs.double() - images.double()).abs().amax((1, 2, 3))
     assert both.sum() > 20

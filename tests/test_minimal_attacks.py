@@ -254,6 +254,22 @@ def test_on_a_linear_network_the_distance_to_the_nearest_class_is_known(method, 
     assert (result.radius.mean() / distance.mean()) <= CLOSE[method]
 
 
+@pytest.mark.parametrize("norm", ["rms", "linf"])
+@pytest.mark.parametrize("method", ["tight", "fmn"])
+def test_a_linear_boundary_that_is_hit_exactly_is_crossed(method, norm):
+    generator = torch.Generator().manual_seed(0)
+    for _ in range(40):
+        net = example.Linear(torch.randn(2, 16, generator=generator), torch.randn(2, generator=generator), "multiclass")
+        images = 0.25 + 0.5 * torch.rand(1, 1, 4, 4, generator=generator)
+        logits = outputs(net, images)[0]
+        label = logits.argmax(0, keepdim=True)
+        slope = (net.weight[0] - net.weight[1]).detach()
+        toward = 0.25 * slope.sign() * (2 * label - 1)  # nothing leaves the pixel box within this
+        if abs(logits[0] - logits[1]) < abs(slope @ toward):
+            result = minimal(net, images, Misclassified(label), method=method, norm=norm)
+            assert result.found.all()
+
+
 @ALL
 def test_on_a_linear_network_the_distance_to_a_label_s_threshold_is_known(method):
     net, images = linear(1, 3, "multilabel")

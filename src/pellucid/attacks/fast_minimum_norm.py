@@ -27,7 +27,8 @@ def fast_minimum_norm(
 ) -> Tensor:
     """Walk down the criterion's margin in an L2 or L∞ ball that shrinks where the criterion is met and grows where not.
 
-    Until an image is first found its ball reaches to the linearised boundary. Step size and γ decay by cosine;
+    Until an image is first found its ball reaches to the linearised boundary; where that would no longer widen it, as on
+    a boundary that is hit exactly or where the pixel box cuts the step, it grows as the others do. Step size and γ decay by cosine;
     `steps` gradient evaluations per image. For misclassification the margin is the authors' loss.
 
     Args:
@@ -43,7 +44,8 @@ def fast_minimum_norm(
 
     Source:
         Pintor et al. 2021, "Fast minimum-norm adversarial attacks through adaptive norm constraints", Algorithm 1;
-        the defaults are those of its authors' implementation in foolbox.
+        the defaults are those of its authors' implementation in foolbox. That a ball which no longer widens grows is
+        ours: without it the search waits on a linear boundary for ever.
 
     Example:
         >>> import torch
@@ -70,7 +72,10 @@ def fast_minimum_norm(
         flat = evaluation.gradient.flatten(1)
         slope = flat.abs().sum(1) if norm == "linf" else flat.norm(dim=1)  # in the dual norm
         to_boundary = evaluation.value.abs() / slope.clamp_min(1e-12)
-        outside = torch.where(search.radius.isfinite(), limit * (1 + change), lengths(perturbation, norm) + to_boundary)
+        linear = lengths(perturbation, norm) + to_boundary
+        grown = limit * (1 + change)
+        is_stuck = limit.isfinite() & (linear < limit * (1 + last_gamma))
+        outside = torch.where(search.radius.isfinite() | is_stuck, grown, linear)
         inside = torch.minimum(limit * (1 - change), side * search.radius)
         limit = torch.minimum(torch.where(evaluation.is_satisfied, inside, outside), farthest)
         perturbation = perturbation - scale_to(evaluation.gradient, size, "l2")
