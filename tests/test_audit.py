@@ -502,8 +502,9 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
 
     def said(*sizes):
         more = [attacked | {"at": str(BoundedAttack.parse(size)), "value": v, "low": v, "high": v} for size, v in sizes]
-        half = {"classification": audited.results["classification"] | {"baseline_attacked": 0.5}}
-        results = audited.results | {"rows": rows + more} | half
+        base = {"classification": audited.results["classification"] | {"baseline_attacked": 0.5}}
+        by_size = {str(BoundedAttack.parse(size)): taken(v - 0.7, v - 0.7) for size, v in sizes}
+        results = audited.results | {"rows": rows + more, "attacks": by_size} | base
         return [s for s in summarize_audit(results).statements if s.part == "attack"]
 
     (one,) = said(("linf=8/255", 0.1), ("linf=1/255", 0.99))
@@ -514,6 +515,11 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
     assert "people do not see" not in one.text
     two = said(("linf=2/255", 0.99), ("l2=0.5", 0.1))
     assert [(s.kind, "see" in s.text) for s in two] == [("holds", True), ("fails", False)]
+
+
+def taken(low, high, lost=(-0.5, -0.1)):
+    """What an attack took, and how far what is left lies above half of the lead, as audit.json has both."""
+    return {"difference": dict(zip(("low", "high"), lost, strict=True)), "half": {"low": low, "high": high}}
 
 
 def with_figures(results, figures):
@@ -618,15 +624,44 @@ def test_overconfidence_shows_that_it_is_not_calibrated(audited, error, over, ki
     ],
 )
 def test_the_attack_is_judged_by_the_constant_answer_of_the_images_attacked(audited, clean, attacked, kind, said):
-    """It is right on 0.7 of them, and on half of all; the bar of the last case is then 0.8, not 0.7."""
+    """It is right on 0.7 of them, and on half of all."""
     at = str(TINY.attacks[0])
     figures = {("robustness", "accuracy", "0"): clean, ("robustness", "accuracy", at): attacked}
     results = with_figures(audited.results, figures)
     results["classification"] = results["classification"] | {"baseline_attacked": 0.7}
+    results["attacks"] = {at: taken(-0.4, -0.02)}
     (one,) = [s for s in summarize_audit(results).statements if s.part == "attack"]
     assert one.kind == kind
     assert one.short.startswith(said)
     assert bool(one.short) == (kind == "fails")
+
+
+@pytest.mark.parametrize(
+    ("half", "lost", "kind"),
+    [
+        ((-0.4, -0.1), (-0.5, -0.1), "fails"),
+        ((-0.4, 0.1), (-0.5, -0.1), "unclear"),  # though the attacked interval lies below the middle
+        ((-0.4, -0.1), (-0.5, 0.1), "unclear"),  # half cannot be lost where nothing is
+        ((None, None), (None, None), "unclear"),
+        ((0.0, 0.1), (-0.5, -0.1), "holds"),
+    ],
+)
+def test_half_of_the_lead_is_a_question_to_both_figures(audited, half, lost, kind):
+    at = str(TINY.attacks[0])
+    figures = {("robustness", "accuracy", "0"): (0.95, 0.75, 1), ("robustness", "accuracy", at): (0.5, 0.3, 0.6)}
+    results = with_figures(audited.results, figures) | {"attacks": {at: taken(*half, lost)}}
+    results["classification"] = results["classification"] | {"baseline_attacked": 0.4}
+    (one,) = [s for s in summarize_audit(results).statements if s.part == "attack"]
+    assert one.kind == kind
+    assert ("Whether half of its lead over a constant answer is left" in one.text) == (kind == "unclear")
+
+
+def test_what_an_attack_takes_is_kept_beside_what_it_cost(audited):
+    (attacked,) = [r for r in audited.results["rows"] if r["at"] == str(TINY.attacks[0]) and r["metric"] == "accuracy"]
+    (clean,) = [r for r in audited.results["rows"] if r["at"] == "0" and r["metric"] == "accuracy"]
+    one, base = audited.results["attacks"][str(TINY.attacks[0])], audited.results["classification"]["baseline_attacked"]
+    assert one["difference"]["value"] == pytest.approx(attacked["value"] - clean["value"])
+    assert one["half"]["value"] == pytest.approx(attacked["value"] - (clean["value"] + base) / 2)
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,12 @@ from sklearn.metrics import accuracy_score
 import pellucid as pl
 from helpers.models import small
 from pellucid.audit.elsewhere import corruption_figures
+from pellucid.audit.half_lead import constant_figure, half_lead
 from pellucid.audit.settings import AuditSettings
 from pellucid.audit.verdict import _elsewhere
 from pellucid.data.dataset import Dataset, DatasetCard
+from pellucid.evaluation.metrics.bootstrap import Bootstrap
+from pellucid.evaluation.metrics.classification import accuracy
 from pellucid.evaluation.robustness.corruptions import SEVERITIES, corrupt, logits_corrupted
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.report.charts.corruptions import corruption_charts
@@ -119,6 +122,69 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
     assert corruption_table(level).lines[0].cells[-1] is None
     assert "not shown to be above that answer" in corruption_table(level).note
     assert [chart.title for chart in corruption_charts(found)] == ["Noise", "Contrast"]
+    half = rows["noise", 2]["half"]
+    assert half["value"] == pytest.approx(0.4 - (0.9 + found["base"]) / 2)
+    assert half["p"] < half["p_corrected"] < 0.05
+
+
+def of_pairs(right_before, right_after, truth):
+    """Answers that are right where they are said to be, and the data."""
+    names = tuple(map(str, range(len(truth))))
+    data = Dataset(
+        DatasetCard("made", "Made", "multiclass", ("a", "b", "c", "d")), "test", names, names, truth, lambda i: None
+    )
+    said = [np.where(right, truth, (truth + 1) % 4) for right in (right_before, right_after)]
+    return [np.eye(4, dtype=np.float32)[one] for one in said], data
+
+
+def test_half_of_the_lead_is_tested_with_the_uncertainty_of_both_figures():
+    """Of 400 populations in which just half of the lead is left, few are said to have lost more than half.
+
+    By whether the whole interval of the corrupted figure lies below the middle between two point estimates, it was
+    more.
+    """
+    rng, size, hits, naive = np.random.default_rng(1), 40, 0, 0
+    for _ in range(400):
+        truth = rng.choice(4, size, p=(0.49, 0.17, 0.17, 0.17))
+        before, after = rng.random(size) < 0.89, rng.random(size) < 0.69  # a constant answer has 0.49
+        (clean, altered), data = of_pairs(before, after, truth)
+        draws = Bootstrap(data.patients, 100, 0)
+        figures = [accuracy(one.argmax(1).astype(float), truth, draws) for one in (clean, altered)]
+        half = half_lead(figures[1], figures[0], constant_figure(data, draws))
+        hits += half["high"] < 0
+        base = np.bincount(truth).max() / size
+        naive += figures[1].estimate().high < (figures[0].value + base) / 2
+    assert hits / 400 <= 0.025 + 2 * 0.008  # of one side, with two standard errors
+    assert naive > hits
+
+
+def test_its_interval_is_that_of_resampled_patients():
+    rng = np.random.default_rng(2)
+    truth = rng.integers(0, 4, 600)
+    before = rng.random(600) < 0.8
+    (clean, altered), data = of_pairs(before, before & (rng.random(600) < 0.5), truth)
+    draws = Bootstrap(data.patients, 500, 0)
+    figures = [accuracy(one.argmax(1).astype(float), truth, draws) for one in (clean, altered)]
+    half = half_lead(figures[1], figures[0], constant_figure(data, draws))
+    right = [one.argmax(1) == truth for one in (clean, altered)]
+    constant = truth == np.bincount(truth).argmax()
+    rows = rng.integers(0, 600, (4000, 600))
+    drawn = (right[1][rows] - right[0][rows] / 2 - constant[rows] / 2).mean(1)
+    assert (half["low"], half["high"]) == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))), abs=0.006)
+
+
+def test_half_is_lost_only_where_a_loss_is_shown(monkeypatch):
+    """However far below the middle: without a corrected p of the loss itself nothing is lost."""
+    truth = np.arange(80) % 2
+    logits = np.stack([1 - truth, truth], 1).astype(np.float32)
+    names = tuple(map(str, range(80)))
+    data = Dataset(DatasetCard("made", "Made", "multiclass", ("a", "b")), "test", names, names, truth, lambda i: None)
+    worse = {"noise": [logits[:, ::-1]] * 5}
+    assert corruption_figures(logits, worse, data)["lost"] == {"noise": 1}
+    module = sys.modules[corruption_figures.__module__]
+    unshown = {"difference": {"value": -1.0, "low": -1.0, "high": 0.1}, "p": 0.2}
+    monkeypatch.setattr(module, "difference_test", lambda *_: dict(unshown))
+    assert corruption_figures(logits, worse, data)["lost"] == {"noise": None}
 
 
 @pytest.mark.parametrize(

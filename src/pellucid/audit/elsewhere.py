@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from pellucid.audit.classification import constant_accuracy
 from pellucid.audit.groups import difference_test
+from pellucid.audit.half_lead import HALF, constant_figure, half_lead
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.classification import accuracy, classification_table
 from pellucid.evaluation.metrics.paired_tests import holm
+from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.evaluation.robustness.corruptions import SEVERITIES
 from pellucid.models.inference import check_answers, decisions
 from pellucid.utils.resources import finite
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.statistics import Replicates
 
 RESAMPLES = 500
-HALF = 0.5
-"""Of what a model has above a constant answer: what must at least be left; a convention of the report."""
 
 
 def corruption_figures(
@@ -44,9 +43,10 @@ def corruption_figures(
 
     Returns:
         `metric`; `clean`, its figure; `base`, what a constant answer has; `rows`, one for each corruption and severity,
-        with the paired difference and its p value, corrected after Holm for all of them; and `lost`: of each corruption
-        the least severity at which its whole interval says that less than half of what the model has above a constant
-        answer is left, None where there is none.
+        with the paired difference and its p value, and `half`, how far it lies above the middle between `clean` and
+        `base` with its own; the p values of either question are corrected after Holm for all rows; and `lost`: of each
+        corruption the least severity at which both are shown, a loss, and less than half of what the model has above a
+        constant answer left; None where there is none.
     """
     check_answers(logits, "nothing can be said of corruptions", dataset.ids)
     draws = Bootstrap(dataset.patients, RESAMPLES, seed)
@@ -58,8 +58,8 @@ def corruption_figures(
             return table["mean"]["auroc"]
         return accuracy(decisions(of, dataset.task), dataset.targets, draws)
 
-    clean, base = figure(logits), 0.5 if several else constant_accuracy(dataset)
-    bar = base + HALF * (clean.value - base)
+    clean, constant = figure(logits), constant_figure(dataset, draws)
+    base = constant if isinstance(constant, float) else constant.value
     rows: list[dict[str, Any]] = []
     for name, of_severities in corrupted.items():
         for severity, (strength, of) in enumerate(zip(SEVERITIES[name][1], of_severities, strict=True), 1):
@@ -71,14 +71,18 @@ def corruption_figures(
                     "strength": strength,
                     **own.estimate().to_json(),
                     **difference_test(own, clean),
+                    "half": half_lead(own, clean, constant),
                 }
             )
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_corrected"] = p
+    for row, p in zip(rows, holm([row["half"]["p"] for row in rows]), strict=True):
+        row["half"]["p_corrected"] = p
     better = clean.estimate().low > base  # else there is nothing to lose
     lost: dict[str, int | None] = dict.fromkeys(corrupted)
     for row in reversed(rows):
-        if better and row["high"] is not None and row["high"] < bar:
+        tests = ((row["difference"], row["p_corrected"]), (row["half"], row["half"]["p_corrected"]))
+        if better and all(one["value"] < 0 and p < ALPHA for one, p in tests):
             lost[row["corruption"]] = row["severity"]
     plain: dict[str, Any] = finite(
         {
@@ -86,7 +90,7 @@ def corruption_figures(
             "images": len(dataset),
             "clean": clean.estimate().to_json(),
             "base": base,
-            "bar": bar,
+            "bar": base + HALF * (clean.value - base),
             "rows": rows,
             "tests": sum(not math.isnan(row["p"]) for row in rows),
             "lost": lost,

@@ -144,8 +144,10 @@ def _flat_differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     """One line for each row, its difference in columns of their own."""
     lines = []
     for row in rows:
-        line = {key: value for key, value in row.items() if key != "difference"}
-        lines.append(line | {f"difference_{key}": value for key, value in row["difference"].items()})
+        line = {key: value for key, value in row.items() if key not in ("difference", "half")}
+        for name in ("difference", "half"):
+            line |= {f"{name}_{key}": value for key, value in row[name].items()}
+        lines.append(line)
     return lines
 
 

@@ -311,7 +311,10 @@ def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
         text += f"uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(broken))}."
         short = f"does not withstand {listed([corruption_label(name) for name in broken], 3)}"
         return [Statement("fails", "elsewhere", short, text, CORRUPTED)]
-    sure = [r["low"] is not None and r["low"] >= figures["bar"] for r in figures["rows"] if r["severity"] == MODERATE]
+    sure = [
+        r["half"]["low"] is not None and r["half"]["low"] >= 0
+        for r in figures["rows"] if r["severity"] == MODERATE
+    ]  # fmt: skip
     if all(sure):
         text = (
             "It keeps at least half of its lead over a constant answer under every corruption of severity "
@@ -406,7 +409,7 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
         row = index.row("robustness", name, index.variants[0], at=smallest)
         measure = "mean AUROC" if several else "accuracy"
         if row is not None and _whole(row) and _whole(clean):
-            statements.append(_withstands(smallest, row, clean, base, measure))
+            statements.append(_withstands(smallest, row, clean, base, measure, index.results["attacks"][smallest]))
         else:
             lacking = clean if not _whole(clean) else row
             text = f"What {measure} a change of {smallest} leaves cannot be said: {_why(lacking)}."
@@ -420,7 +423,12 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
 
 
 def _withstands(
-    size: str, attacked: Mapping[str, Any], clean: Mapping[str, Any], base: float, measure: str
+    size: str,
+    attacked: Mapping[str, Any],
+    clean: Mapping[str, Any],
+    base: float,
+    measure: str,
+    taken: Mapping[str, Any],
 ) -> Statement:
     """What is left under the smallest attack of a norm, of what the model has above a constant answer."""
     norm, length = strength_of(size)
@@ -439,12 +447,17 @@ def _withstands(
             "images."
         )
         return Statement("unclear", "attack", "", text, "Attack more images of each class.")
-    bar = base + HALF * (clean["value"] - base)
-    if attacked["high"] < bar:
+    half = taken["half"]
+    if _is_below(half) and _is_below(taken["difference"]):
         return Statement("fails", "attack", f"is turned by {changes}", text, ATTACKED)
-    if attacked["low"] >= bar:
+    if defined(half["low"]) and half["low"] >= 0:
         return Statement("holds", "attack", f"keeps most of what it can under {changes}", text)
+    text += " Whether half of its lead over a constant answer is left cannot be said."
     return Statement("unclear", "attack", "", text, "Attack more images.")
+
+
+def _is_below(difference: Mapping[str, Any]) -> bool:
+    return defined(difference["high"]) and difference["high"] < 0
 
 
 def _explained(results: Mapping[str, Any]) -> list[Statement]:

@@ -205,7 +205,7 @@ def accuracy_rows(
 ) -> list[Row]:
     """The accuracy, of several labels the share of known ones that are right at each label's threshold."""
     right = {
-        v: [_accuracy(x, cut, dataset, bootstrap) for x, cut in zip(seeds, thresholds[v], strict=True)]
+        v: [accuracy_under_attack(x, cut, dataset, bootstrap) for x, cut in zip(seeds, thresholds[v], strict=True)]
         for v, seeds in logits.items()
     }
     return compare(Row.blank("classification", "accuracy", "mean"), right, reference)
@@ -236,7 +236,7 @@ def robustness_rows(
         }
         right = {
             v: [
-                _accuracy(
+                accuracy_under_attack(
                     x[size],
                     cut if folds is None else np.asarray(cut)[folds],
                     dataset,
@@ -252,13 +252,14 @@ def robustness_rows(
     return rows
 
 
-def _accuracy(
+def accuracy_under_attack(
     logits: npt.NDArray[np.floating],
     thresholds: npt.ArrayLike,
     dataset: Dataset,
     bootstrap: Bootstrap,
     broken: npt.NDArray[np.bool_] | None = None,
 ) -> Replicates:
+    """The share of decisions that are right, of several labels at each label's threshold; those `broken` are not."""
     if dataset.task == "multiclass":
         decided = decisions(logits, dataset.task)
         if broken is not None:

@@ -351,7 +351,8 @@ def corruption_table(figures: Mapping[str, Any]) -> PageTable:
         "Strengths of severities 1 to 5: "
         + "; ".join(f"{name} {', '.join(own)}" for name, own in strengths.items())
         + f". Worse: than the same images uncorrupted, p below {ALPHA:g} after Holm for {figures['tests']} tests. Half "
-        "is lost where the whole interval lies below the middle between its figure and a constant answer’s"
+        "is lost where it is worse, and is shown to lie below the middle between its uncorrupted figure and a constant "
+        "answer’s, with the uncertainty of all three, corrected in the same way"
         + ("." if has_lead else ", which cannot be asked of a model that is not shown to be above that answer.")
     )
     columns = ("Uncorrupted", *(f"Severity {s}" for s in range(1, 6)), "Worse from", "Half lost from")

@@ -14,8 +14,11 @@ from pellucid.audit.cases import three_pictures
 from pellucid.audit.classification import Answers, classify, draws_for
 from pellucid.audit.comparison import compare_answers
 from pellucid.audit.elsewhere import corruption_figures
+from pellucid.audit.groups import difference_test
+from pellucid.audit.half_lead import constant_figure, half_lead
 from pellucid.audit.results import area_rows
-from pellucid.evaluation.metrics.comparison import Row, robustness_rows
+from pellucid.evaluation.metrics.classification import classification_table
+from pellucid.evaluation.metrics.comparison import Row, accuracy_under_attack, robustness_rows
 from pellucid.evaluation.metrics.intervals import MINIMUM
 from pellucid.evaluation.metrics.statistics import Bootstrap
 from pellucid.evaluation.metrics.trivial_maps import patient_halves
@@ -27,6 +30,7 @@ from pellucid.explainers.registry import layer_option
 from pellucid.models.inference import LOGITS_RULES, as_pixels, check_answers, predict
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import progress_context
+from pellucid.utils.resources import finite
 from pellucid.utils.results_store import keyed
 from pellucid.verbs.ara import ara
 from pellucid.verbs.discover import discover
@@ -47,6 +51,7 @@ if TYPE_CHECKING:
     from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.metrics.operating_points import Use
+    from pellucid.evaluation.metrics.statistics import Replicates
     from pellucid.evaluation.robustness.radii import Radii
     from pellucid.report.pages.audit import Shown
     from pellucid.types import Pixels
@@ -163,8 +168,13 @@ class Measuring:
         answers = [self.answers(dataset, pixels, attack) for attack in self.plan.attacks]
         return Withstood(dataset.ids, self.plan.attacks, answers)
 
-    def attack_rows(self, withstood: Withstood, radii: Mapping[str, Radii]) -> list[Row]:
-        """Accuracy and AUROC under each attack; what a smallest perturbation breaks counts as broken."""
+    def attack_rows(self, withstood: Withstood, radii: Mapping[str, Radii]) -> tuple[list[Row], dict[str, Any]]:
+        """Accuracy and AUROC under each attack; what a smallest perturbation breaks counts as broken.
+
+        Returns:
+            The rows; and by attack what it took, as a paired difference, and whether half of the lead over a constant
+            answer is left, of the figure that the verdict goes by: of several labels the AUROC, else the accuracy.
+        """
         dataset, pixels = self.few.dataset, self.session.check.pixels(self.few)
         logits = {"0": self.logits(dataset, pixels)}
         logits |= {str(a): one.logits for a, one in zip(withstood.attacks, withstood.answers, strict=True)}
@@ -173,7 +183,20 @@ class Measuring:
             fallen = broken(radii[KIND], dataset.ids, self.plan.protocol, withstood, math.prod(pixels.shape[1:]))
         draws = Bootstrap(dataset.patients, seed=self.plan.seed)
         thresholds = {self.label: [self.session.thresholds]}
-        return robustness_rows({self.label: [logits]}, thresholds, dataset, draws, broken={self.label: [fallen]})
+        rows = robustness_rows({self.label: [logits]}, thresholds, dataset, draws, broken={self.label: [fallen]})
+
+        def figure(size: str) -> Replicates:
+            if dataset.task == "multilabel":
+                table = classification_table(logits[size], dataset.targets, dataset.classes, dataset.task, draws)
+                return table["mean"]["auroc"]
+            return accuracy_under_attack(logits[size], self.session.thresholds, dataset, draws, fallen.get(size))
+
+        clean, base = figure("0"), constant_figure(dataset, draws)
+        taken: dict[str, Any] = finite(
+            {at: {**difference_test(own := figure(at), clean), "half": half_lead(own, clean, base)}
+             for at in logits if at != "0"}
+        )  # fmt: skip
+        return rows, taken
 
     def areas(self, withstood: Withstood | None) -> tuple[list[Row], dict[str, Any], Mapping[str, Radii]]:
         """The Accuracy-Robustness Area, its curve for the report, and the radii, none beyond what broke a size."""
