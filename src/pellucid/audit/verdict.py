@@ -428,7 +428,7 @@ def _withstands(
     clean: Mapping[str, Any],
     base: float,
     measure: str,
-    taken: Mapping[str, Any],
+    loss: Mapping[str, Any],
 ) -> Statement:
     """What is left under the smallest attack of a norm, of what the model has above a constant answer."""
     norm, length = strength_of(size)
@@ -447,8 +447,8 @@ def _withstands(
             "images."
         )
         return Statement("unclear", "attack", "", text, "Attack more images of each class.")
-    half = taken["half"]
-    if _is_below(half) and _is_below(taken["difference"]):
+    half = loss["half"]
+    if _is_below(half) and _is_below(loss["difference"]):
         return Statement("fails", "attack", f"is turned by {changes}", text, ATTACKED)
     if defined(half["low"]) and half["low"] >= 0:
         return Statement("holds", "attack", f"keeps most of what it can under {changes}", text)

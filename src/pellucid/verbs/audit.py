@@ -285,7 +285,7 @@ def audit(
             elsewhere = parts.attempt("elsewhere", "Will it hold up elsewhere?", work.corrupted)
         withstood = parts.attempt("attack", "Under attack", work.attacked)
         areas = parts.attempt("ara", "How large a change it withstands", partial(work.areas, withstood))
-        attack_rows, taken = ([], {}) if withstood is None else work.attack_rows(withstood, areas[2] if areas else {})
+        attack_rows, losses = ([], {}) if withstood is None else work.attack_rows(withstood, areas[2] if areas else {})
         judged = parts.attempt("trust", "Can its explanations be believed?", partial(work.judged, served, refused))
         located = parts.attempt("localization", "Do they fall where people marked?", partial(work.located, served))
         discovery = parts.attempt("discovery", "What does it go by?", lambda: work.searched(metadata, groups))
@@ -318,7 +318,7 @@ def audit(
         "groups": by_group | {"left_out": no_groups, "about": about_columns} if by_group else None,
         "comparison": rival,
         "elsewhere": elsewhere,
-        "attacks": {str(attack): costs(attack, one, plan.steps) | taken[str(attack)] for attack, one in outcomes},
+        "attacks": {str(attack): costs(attack, one, plan.steps) | losses[str(attack)] for attack, one in outcomes},
         "ara": areas[1] if areas else None,
         "trust": judged,
         "discovery": None if discovery is None else _suspects(discovery),

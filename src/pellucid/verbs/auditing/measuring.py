@@ -192,11 +192,11 @@ class Measuring:
             return accuracy_under_attack(logits[size], self.session.thresholds, dataset, draws, fallen.get(size))
 
         clean, base = figure("0"), constant_figure(dataset, draws)
-        taken: dict[str, Any] = finite(
+        losses: dict[str, Any] = finite(
             {at: {**difference_test(own := figure(at), clean), "half": half_lead(own, clean, base)}
              for at in logits if at != "0"}
         )  # fmt: skip
-        return rows, taken
+        return rows, losses
 
     def areas(self, withstood: Withstood | None) -> tuple[list[Row], dict[str, Any], Mapping[str, Radii]]:
         """The Accuracy-Robustness Area, its curve for the report, and the radii, none beyond what broke a size."""
