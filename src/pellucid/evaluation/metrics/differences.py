@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -84,7 +85,8 @@ class Inference:
         if not self.is_known:
             return math.nan, math.nan
         z = min(-float(scipy.special.ndtri((1 - level) / 2)), FARTHEST)
-        below, above = (float(reach_by_parts(z, np.array(side), *self._parts())) for side in (self.below, self.above))
+        parts = _parts(self.trainings)
+        below, above = (float(reach_by_parts(z, np.array(side), *parts)) for side in (self.below, self.above))
         return self.value - below, self.value + above
 
     @property
@@ -105,11 +107,8 @@ class Inference:
             return math.nan if math.isnan(error) else 0.5 if distance == 0 else float(distance < 0)
         if not self.trainings:
             return float(scipy.special.ndtr(-distance / error))
-        beyond = float(tail_by_parts(np.array(abs(distance)), np.array(error), *self._parts()))
+        beyond = _tail(abs(distance), error, self.trainings)
         return beyond if distance > 0 else 1 - beyond
-
-    def _parts(self) -> tuple[list[FloatArray], list[int]]:
-        return [np.array(square) for square, _ in self.trainings], [df for _, df in self.trainings]
 
     def turned(self) -> Inference:
         """The difference taken the other way round."""
@@ -360,9 +359,16 @@ def reach_by_parts(
         >>> round(float(reach_by_parts(1.96, np.array(0.01), [np.array(0.0001)], [2])), 4)  # Student's t
         0.043
     """
-    square = np.square(z) * np.maximum(error**2 - sum(spreads), 0.0)
-    for spread, df in zip(spreads, spreads_df, strict=True):
-        square = square + (scipy.special.stdtrit(df, scipy.special.ndtr(-z)) * np.sqrt(spread)) ** 2
+    return _reach(z, np.maximum(error**2 - sum(spreads), 0.0), [np.sqrt(spread) for spread in spreads], spreads_df)
+
+
+def _reach(z: FloatArray | float, rest: FloatArray, roots: Sequence[FloatArray], roots_df: Sequence[int]) -> FloatArray:
+    """`reach_by_parts` of what does not depend on z: the square of the rest of the error, the roots of the spreads."""
+    beyond = scipy.special.ndtr(-z)
+    quantiles = {df: scipy.special.stdtrit(df, beyond) for df in set(roots_df)}
+    square = np.square(z) * rest
+    for root, df in zip(roots, roots_df, strict=True):
+        square = square + (quantiles[df] * root) ** 2
     return np.asarray(np.sqrt(square))
 
 
@@ -389,9 +395,19 @@ def tail_by_parts(
         >>> round(float(tail_by_parts(np.array(3.0), np.array(1.0), [np.array(0.5), np.array(0.5)], [4, 9])), 4)
         0.0143
     """
+    rest, roots = np.maximum(error**2 - sum(spreads), 0.0), [np.sqrt(spread) for spread in spreads]
     low, high = np.zeros_like(distance), np.minimum(distance / error, FARTHEST)  # of z: no quantile of t is smaller
     for _ in range(HALVINGS):
         z = (low + high) / 2
-        is_short = reach_by_parts(z, error, spreads, spreads_df) < distance
+        is_short = _reach(z, rest, roots, spreads_df) < distance
         low, high = np.where(is_short, z, low), np.where(is_short, high, z)
     return np.asarray(np.where(np.isnan(distance + error + sum(spreads)), np.nan, scipy.special.ndtr(-low)))
+
+
+def _parts(trainings: Sequence[tuple[float, int]]) -> tuple[list[FloatArray], list[int]]:
+    return [np.array(square) for square, _ in trainings], [df for _, df in trainings]
+
+
+@lru_cache(maxsize=65_536)  # of one difference, verdicts and tables ask several times
+def _tail(distance: float, error: float, trainings: tuple[tuple[float, int], ...]) -> float:
+    return float(tail_by_parts(np.array(distance), np.array(error), *_parts(trainings)))
