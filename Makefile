@@ -9,6 +9,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# what was compiled is kept: else each worker compiles every test again, and each process our files
+unexport PYTHONDONTWRITEBYTECODE
 # two more than there are cores: tests wait for browsers, servers and processes of their own
 WORKERS ?= $(shell $(PYTHON) -c 'import os; print((os.cpu_count() or 1) + 2)')
 # a file to a worker, in the order of tests/seconds.json: pytest-xdist would begin with the files of most tests, and end

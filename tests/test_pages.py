@@ -61,12 +61,24 @@ def suspects(path):
     write_discovery(several(3), path)
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The file of a page, which is written once."""
+    folder, paths = tmp_path_factory.mktemp("pages"), {}
+
+    def path_of(write):
+        if write not in paths:
+            paths[write] = folder / f"page-{len(paths)}.html"
+            write(paths[write])
+        return paths[write]
+
+    return path_of
+
+
 @pytest.fixture
-def opened(browser, tmp_path, request):
-    path = tmp_path / "page.html"
-    request.param(path)
+def opened(browser, written, request):
     page = browser.new_page(viewport={"width": 1280, "height": 900})
-    page.goto(path.as_uri())
+    page.goto(written(request.param).as_uri())
     yield page
     page.close()
 
