@@ -13,10 +13,12 @@ from scipy.stats import t as students_t
 
 import intervals
 import recipe_inference
+import skewed_trainings
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.differences import (
     ALIKE,
     ONE_TRAINING,
+    Difference,
     Inference,
     RecipeVariance,
     paired_difference,
@@ -133,6 +135,42 @@ def test_where_nothing_is_known_equal_figures_have_no_p_and_count_for_no_test():
     family = judge_family([paired_difference(a, a).to_json(), known.to_json()], [Bar(1), Bar(1)], "primary")
     assert [one["recipes"]["tests"] for one in family] == [1, 1]
     assert family[1]["recipes"]["p_corrected"] == family[1]["recipes"]["p"]
+
+
+@pytest.mark.parametrize("second", ["1", "0"])
+def test_how_uneven_trainings_err_is_counted_by_the_packages_own_steps(second):
+    """A few studies of the simulation through `Inference`, whose p value decides; both recipes have the same mean."""
+    _, *recipes = next(one for one in skewed_trainings.settings() if one[0] == second)
+    assert recipes[0].mean == pytest.approx(recipes[1].mean)
+    draws = recipes[0].draw(np.random.default_rng(1).standard_normal(200_000), np.ones(200_000))
+    assert (draws.mean(), draws.std()) == pytest.approx((recipes[0].mean, recipes[0].deviation), abs=0.001)
+    value, spread = skewed_trainings.differences(tuple(recipes), 5, 0.004, (300, 1), 0.0, 1)
+    said = skewed_trainings.different(value, spread, 5, 0.004, 1)[:, 0]
+    assert 0 < said.sum() < 60
+    for number in range(300):
+        squares = [float(square[number, 0]) / 5 for square in spread]
+        one = Inference.even(float(value[number, 0]), math.sqrt(0.004**2 + sum(squares)), [(s, 4) for s in squares])
+        assert (one.p <= 0.05) == said[number]
+
+
+@pytest.mark.parametrize("aim", ["differs", "no worse"])
+@pytest.mark.parametrize("better", [1, -1])
+def test_a_primary_comparison_without_an_interval_has_no_p_of_either_side_and_corrects_no_other(aim, better):
+    known, bar = Inference.even(0.02, 0.01), Bar(better, 0.01, aim)
+    for value in (0.0, 0.02, math.nan):
+        unknown = Inference(value, math.nan, math.nan, "undefined")
+        family = judge_family([Difference(o.value, 9, o, o).to_json() for o in (unknown, known)], [bar] * 2, "primary")
+        alone = judge_family([Difference(known.value, 9, known, known).to_json()], [bar], "primary")
+        for question in ("networks", "recipes"):
+            first, second = (one[question] for one in family)
+            assert [first[name] for name in ("p", "p_no_worse", "p_worse", "p_corrected", "p_worse_corrected")] == [
+                None
+            ] * 5
+            assert first["verdict"] == ""
+            assert second == alone[0][question]
+            assert (first["tests"], second["tests"]) == (1, 1)
+    alike = Inference(0.0, math.nan, math.nan, ALIKE)
+    assert [alike.p, alike.p_doubled(-0.01), alike.p_doubled(0.01)] == [1.0, 1.0, 1.0]  # compared, and nothing shown
 
 
 def test_undefined_trainings_are_left_out_and_an_undefined_difference_says_why():

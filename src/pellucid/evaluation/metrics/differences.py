@@ -95,9 +95,17 @@ class Inference:
 
         Without an interval it is 1 where nothing differs, and NaN where nothing is known.
         """
-        if self.is_known:
-            return min(1.0, 2 * (self if self.value > 0 else self.turned()).p_above(0.0))
-        return 1.0 if self.value == 0 and self.reason == ALIKE else math.nan
+        return (self if self.value > 0 else self.turned()).p_doubled(0.0)
+
+    def p_doubled(self, bar: float) -> float:
+        """Twice `p_above`, at most 1, so that 0.05 is its bar too.
+
+        Without an interval it is 1 where nothing differs, and NaN where nothing is known.
+        """
+        p = self.p_above(bar)
+        if math.isnan(p):
+            return 1.0 if self.value == 0 and self.reason == ALIKE else math.nan
+        return min(1.0, 2 * p)
 
     def p_above(self, bar: float) -> float:
         """The one-sided p value of the true difference being at most `bar`; small where it lies above."""

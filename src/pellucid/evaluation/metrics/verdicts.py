@@ -141,7 +141,7 @@ def _p_no_worse(inference: Inference, bar: Bar) -> float:
     if not bar.margin or not bar.better:
         return math.nan
     favourable = inference if bar.better > 0 else inference.turned()
-    return min(1.0, 2 * favourable.p_above(-bar.margin))
+    return favourable.p_doubled(-bar.margin)
 
 
 def _p_worse(inference: Inference, bar: Bar) -> float:
@@ -149,4 +149,4 @@ def _p_worse(inference: Inference, bar: Bar) -> float:
     if not bar.margin or not bar.better:
         return math.nan
     unfavourable = inference.turned() if bar.better > 0 else inference
-    return min(1.0, 2 * unfavourable.p_above(bar.margin))
+    return unfavourable.p_doubled(bar.margin)
