@@ -17,6 +17,7 @@ import pytest
 import torch
 
 pytest.register_assert_rewrite("helpers.every_method", "helpers.published_radii", "helpers.table")  # they assert
+gc.set_threshold(5_000, 10, 20)  # a study makes a hundred thousand rows, and they are no garbage
 torch.set_num_threads(1)  # one thread a worker: more of them slow each other down
 
 collect_ignore = ["helpers", "plugin"]  # without doctests: they need not be imported to see that

@@ -8,6 +8,7 @@ folder, an environment and output of its own, and can be killed like any other.
 from __future__ import annotations
 
 import atexit
+import gc
 import multiprocessing
 import os
 import signal
@@ -36,6 +37,7 @@ def fork_server():
 
 def _run(arguments, code, environment, limits, session, answers, outputs):
     """What the process does."""
+    gc.freeze()  # what was imported stays to the end
     signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where pytest runs in a shell's background
     if session:
         os.setsid()

@@ -82,8 +82,9 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]], columns: Sequence[str]
         ValueError: for a row with a column that is none of these: nothing is left out without a word.
     """
     names = list(columns) if columns is not None else list(rows[0]) if rows else ["empty"]
+    allowed = set(names)
     for row in rows:
-        if odd := row.keys() - set(names):
+        if odd := row.keys() - allowed:
             raise ValueError(f"{path.name} has no columns {', '.join(sorted(odd))}")
     with whole_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         stream.write(csv_line(names))
