@@ -664,6 +664,23 @@ def test_what_is_judged_again_is_what_the_committed_tables_give(tmp_path):
         assert all(said in page for page in pages), metric
 
 
+def test_of_the_phantoms_networks_trained_again_as_many_verdicts_differ_as_is_said():
+    place = ROOT / "docs" / "results" / "trust-phantom"
+    verdicts = []
+    for name in ("trust", "trust-again"):
+        with (place / "tables" / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.DictReader(file) if row["verdict"]]
+        verdicts.append({(row["variant"], row["measure"], row["method"]): row["verdict"] for row in rows})
+    once, again = verdicts
+    assert once.keys() == again.keys()
+    assert (len(once), sum(once[name] != again[name] for name in once)) == (46, 6)
+    gains = [name for name in once if name[1] in {"flipping_gain", "insertion_gain"} and once[name] == "yes"]
+    assert (len(gains), sum(again[name] == "yes" for name in gains)) == (5, 3)
+    page = " ".join((place / "README.md").read_text(encoding="utf-8").split())
+    assert "Of all 46 verdicts of the table of trust six came out otherwise" in page
+    assert "three of these five came out again" in page
+
+
 def test_the_page_of_losses_is_the_one_that_the_tables_give():
     """Of the frontier study; the page that stands beside it is what its program writes."""
     place = ROOT / "docs/results/frontier-phantom"
