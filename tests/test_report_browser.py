@@ -26,7 +26,7 @@ HEADINGS = [
     "How it was made",
     "What these figures cannot show",
 ]
-WIDTHS = (360, 768, 1280)
+WIDTHS = (360, 390, 768, 1280)
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +82,15 @@ def test_it_fits_the_screen_folded_and_unfolded(page):
               .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.getAttribute('aria-label'))"""
     )
     assert beside == []  # no recipe's figures are scrolled out of sight
+    notes = page.locator("td .seeds").all_text_contents()
+    assert "no margin stated" in notes
+    assert any(re.fullmatch(r"DeLong p 0\.014, corrected \S+", text) for text in notes)
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll('td *')].filter(e => e.checkVisibility() && e.closest('.table-box')
+              && e.getBoundingClientRect().right > e.closest('.table-box').getBoundingClientRect().right + 1)
+              .map(e => e.outerHTML)"""
+    )
+    assert cut == []  # nor is a word of them cut
 
 
 @pytest.mark.parametrize("page", WIDTHS, indirect=True)

@@ -14,13 +14,15 @@ from pellucid.report.charts.drawing import themed
 
 
 def unbroken(text: str) -> str:
-    """A text whose figures stay on one line with their signs and units.
+    """A text whose figures stay on one line with their signs and units, and intervals whole.
 
     Example:
         >>> unbroken("99.7 % → > 99.9 %").replace(chr(160), "~")
         '99.7~% → >~99.9~%'
+        >>> unbroken("lower [−0.130, −0.070]").replace(chr(160), "~")
+        'lower [−0.130,~−0.070]'
     """
-    return re.sub(r"(?<=[<>≤≥]) (?=[\d.−])| (?=%)", "\N{NO-BREAK SPACE}", text)
+    return re.sub(r"(?<=[<>≤≥]) (?=[\d.−])| (?=%)|(?<=,) (?=[\d.−]+\])", "\N{NO-BREAK SPACE}", text)
 
 
 def with_options(text: str) -> Markup:
