@@ -403,6 +403,35 @@ def judged(**verdicts):
             "CAM in 2 of 3, Saliency in 3 of 3. Refuted: Saliency (attacked_rank).",
         ),
         (
+            {"cam": "unclear,yes,unclear", "saliency": "yes,unclear,unclear"},
+            "None of these 2 explanations passes every test: CAM and Saliency are each shown to be above every trivial "
+            "map in 1 of 3; no test refutes them.",
+            "CAM in 1 of 3, Saliency in 1 of 3.",
+        ),
+        (
+            {"saliency": "yes,unclear,unclear", "cam": "unclear,yes,unclear"},
+            "None of these 2 explanations passes every test: Saliency and CAM are each shown to be above every trivial "
+            "map in 1 of 3; no test refutes them.",
+            "Saliency in 1 of 3, CAM in 1 of 3.",
+        ),
+        (
+            {"lime": "yes,unclear,no", "cam": "yes,yes,no", "grad-cam": "yes,yes,unclear,no"},
+            "None of these 3 explanations passes every test: CAM and Grad-CAM come nearest, each shown to be above every "
+            "trivial map in 2 of 3; each is refuted by a test.",
+            "LIME in 1 of 3, CAM in 2 of 3, Grad-CAM in 2 of 3. Refuted: LIME (grid_gain), CAM (grid_gain), Grad-CAM "
+            "(attacked_rank).",
+        ),
+        (
+            {"cam": "yes,yes", "saliency": "yes,yes,unclear", "lime": "yes,yes,not refuted"},
+            "CAM is shown to be above every trivial map in 2 of 2 tests; no test refutes it.",
+            "CAM in 2 of 2, Saliency in 2 of 3, LIME in 2 of 3.",
+        ),
+        (
+            {"cam": "yes,yes,yes", "saliency": "yes,yes,yes,not refuted", "lime": "yes,yes,yes,no"},
+            "CAM and Saliency are each shown to be above every trivial map in 3 of 3 tests; no test refutes them.",
+            "CAM in 3 of 3, Saliency in 3 of 3, LIME in 3 of 3. Refuted: LIME (attacked_rank).",
+        ),
+        (
             {"cam": "yes,yes,yes,not refuted", "saliency": "unclear,unclear,unclear"},
             "CAM is shown to be above every trivial map in 3 of 3 tests; no test refutes it.",
             "CAM in 3 of 3, Saliency in 0 of 3.",

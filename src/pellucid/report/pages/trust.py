@@ -17,7 +17,7 @@ from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.perturbed import as_picture, data_address
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.utils.resources import write_text
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import interval_text, joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,9 +122,12 @@ def overall(rows: Sequence[TrustRow]) -> str:
     if not counted:
         return "Nothing here says whether these explanations can be relied on."
     against = {m: [r.label for r in judged if r.method == m and r.verdict == "no"] for m in counted}
-    best = max(counted, key=lambda m: (not against[m], sum(counted[m])))
+    best, *equals = _nearest(counted, against)
     name, above, tests = method_label(best), sum(counted[best]), len(counted[best])
+    all_names = joined([method_label(m) for m in (best, *equals)])
     refuted = f"it is refuted by: {'; '.join(against[best])}" if against[best] else "no test refutes it"
+    if equals and above == tests and not against[best]:
+        return f"{all_names} are each shown to be above every trivial map in {above} of {tests} tests; no test refutes them."
     if len(counted) == 1 or (above == tests and not against[best]):
         if above:
             return f"{name} is shown to be above every trivial map in {above} of {tests} tests; {refuted}."
@@ -136,10 +139,26 @@ def overall(rows: Sequence[TrustRow]) -> str:
             f"None of these {len(counted)} explanations is shown to be above every trivial map in any test; "
             f"{f'no test refutes {spared}' if free else 'each is refuted by a test'}."
         )
+    if equals:
+        nearest = "are each shown" if len(equals) + 1 == len(counted) else "come nearest, each shown"
+        return (
+            f"None of these {len(counted)} explanations passes every test: {all_names} {nearest} to be above every "
+            f"trivial map in {above} of {tests}; {'each is refuted by a test' if against[best] else 'no test refutes them'}."
+        )
     return (
         f"None of these {len(counted)} explanations passes every test: {name} comes nearest, shown to be above every "
         f"trivial map in {above} of {tests}; {refuted}."
     )
+
+
+def _nearest(counted: Mapping[str, list[bool]], against: Mapping[str, list[str]]) -> list[str]:
+    """The methods that are refuted least and shown in most tests, and in the largest share of theirs: several where they are equal, in their order."""
+
+    def rank(method: str) -> tuple[bool, int, float]:
+        return not against[method], sum(counted[method]), sum(counted[method]) / len(counted[method])
+
+    most = max(rank(m) for m in counted)
+    return [m for m in counted if rank(m) == most]
 
 
 def _tests_of(judged: Sequence[TrustRow]) -> dict[str, list[bool]]:
