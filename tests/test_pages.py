@@ -57,6 +57,22 @@ def explanations(path):
     write_explanations(panels, path, **about, methods=["cam", "lime"])
 
 
+def several_labels(path):
+    """Two networks on a normal image, on one of two findings, and on one of which one label is not known."""
+    panels, maps, image = [], {("Mass", "cam"): np.eye(16)}, np.full((1, 16, 16), 90, np.uint8)
+    chances = {"Mass": 0.6, "Nodule": 0.5, "Effusion": 0.1}
+    for title, truth, unlabelled, decisions in (
+        ("normal", [], [], ([], ["Mass"])),
+        ("two", ["Mass", "Nodule"], [], (["Mass"], ["Mass", "Nodule"])),
+        ("unsure", ["Mass"], ["Nodule"], (["Mass", "Nodule"], None)),
+    ):
+        for network, decided in zip("ab", decisions, strict=True):
+            what = {"truth": truth, "unlabelled": unlabelled, "decided": decided, "maps": maps, "changes": {}}
+            panels.append(ExplainedPanel.of(f"{title}, {network}", image, chances, **what, rho=0.0))
+    about = {"title": "CAM", "count": 3, "left_out": 0, "several": True, "networks": 2}
+    write_explanations(panels, path, **about, methods=["cam"])
+
+
 def suspects(path):
     write_discovery(several(3), path)
 
@@ -83,7 +99,7 @@ def opened(browser, written, request):
     page.close()
 
 
-@pytest.mark.parametrize("opened", [audit, trust, certified, explanations, suspects], indirect=True)
+@pytest.mark.parametrize("opened", [audit, trust, certified, explanations, suspects, several_labels], indirect=True)
 def test_axe_finds_nothing_and_nothing_spills(opened):
     opened.set_viewport_size({"width": 390, "height": 800})
     assert opened.evaluate("() => document.documentElement.scrollWidth") <= 390
@@ -133,8 +149,46 @@ EMPTY = """() => {
 }"""
 
 
+def many_maps(methods, classes, networks=1):
+    """A page of six square images."""
+
+    def write(path):
+        names, image = [f"class {c}" for c in range(classes)], np.full((1, 16, 16), 90, np.uint8)
+        maps = {(name, method): np.eye(16) for method in methods for name in names}
+        what = {"truth": names[:1], "maps": maps, "changes": {}}
+        panels = [
+            ExplainedPanel.of(
+                f"image {i}" + f", network {n}" * (networks > 1),
+                image,
+                dict.fromkeys(names, 0.5),
+                decided=names[n : n + 1],
+                **what,
+                rho=0.0,
+            )
+            for i in range(6)
+            for n in range(networks)
+        ]
+        about = {"title": "Maps", "count": 6, "left_out": 0, "networks": networks}
+        write_explanations(panels, path, **about, methods=methods, several=True)
+
+    return write
+
+
+three_by_three = many_maps(["cam", "grad-cam", "saliency"], 3)
+two_networks = many_maps(["cam", "grad-cam", "saliency"], 3, networks=2)
+
+
 @pytest.mark.parametrize(
-    ("opened", "most"), [(trust, 0.35), (certified, 0.47), (audit, 0.48), (suspects, 0.52)], indirect=["opened"]
+    ("opened", "most"),
+    [
+        (trust, 0.35),
+        (certified, 0.47),
+        (audit, 0.48),
+        (suspects, 0.52),
+        (three_by_three, 0.4),
+        (two_networks, 0.2),
+    ],
+    indirect=["opened"],
 )
 def test_the_right_of_a_wide_page_is_not_left_empty(opened, most):
     """The share of the height in which nothing reaches the right two fifths: what belongs together stands beside."""
@@ -161,6 +215,41 @@ def test_explanations_fill_a_wide_page(opened):
         (boxes,) = pictures
         assert max(box["right"] for box in boxes) == pytest.approx(main[0]["right"], abs=2)
         assert min(box["left"] for box in boxes) == pytest.approx(main[0]["left"], abs=2)
+
+
+@pytest.mark.parametrize("opened", [three_by_three], indirect=True)
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_three_maps_of_three_classes_stand_in_one_row(opened, width):
+    opened.set_viewport_size({"width": width, "height": 900})
+    places = opened.locator(".explained:first-child img").evaluate_all(
+        "all => all.map(e => e.getBoundingClientRect().top)"
+    )
+    assert len(places) == 10
+    assert max(places[1:]) == min(places[1:])
+
+
+@pytest.mark.parametrize("opened", [two_networks], indirect=True)
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_two_networks_stand_side_by_side_and_classes_below_each_other(opened, width):
+    """The image is there once; while a filter leaves one network alone, beside that one."""
+    opened.set_viewport_size({"width": width, "height": 900})
+    one = opened.locator(".networks").first
+    tops = one.locator(".maps").evaluate_all(
+        """all => all.map(maps => [...maps.children].map(
+              c => [...c.querySelectorAll('img')].map(e => e.getBoundingClientRect().top)))"""
+    )
+    first, second = tops
+    assert first == second
+    assert [len(set(row)) for row in first] == [1, 1, 1]
+    assert [len(row) for row in first] == [3, 3, 3]
+    lefts = [one.locator(".maps").nth(n).bounding_box() for n in range(2)]
+    assert lefts[0]["x"] + lefts[0]["width"] <= lefts[1]["x"]
+    assert lefts[0]["width"] == pytest.approx(lefts[1]["width"], rel=0.05)
+    images = one.locator(".original")
+    assert [image.is_visible() for image in images.all()] == [True, False]
+    opened.get_by_label("Answer").select_option("wrong")
+    assert [image.is_visible() for image in images.all()] == [False, True]
+    opened.get_by_label("Answer").select_option("")
 
 
 def one_map(path):
@@ -208,22 +297,6 @@ def test_explanations_are_filtered_by_class_and_answer(opened):
     assert titles() == []
 
 
-def several_labels(path):
-    """Two networks on a normal image, on one of two findings, and on one of which one label is not known."""
-    panels, maps, image = [], {("Mass", "cam"): np.eye(16)}, np.full((1, 16, 16), 90, np.uint8)
-    chances = {"Mass": 0.6, "Nodule": 0.5, "Effusion": 0.1}
-    for title, truth, unlabelled, decisions in (
-        ("normal", [], [], ([], ["Mass"])),
-        ("two", ["Mass", "Nodule"], [], (["Mass"], ["Mass", "Nodule"])),
-        ("unsure", ["Mass"], ["Nodule"], (["Mass", "Nodule"], None)),
-    ):
-        for network, decided in zip("ab", decisions, strict=True):
-            what = {"truth": truth, "unlabelled": unlabelled, "decided": decided, "maps": maps, "changes": {}}
-            panels.append(ExplainedPanel.of(f"{title}, {network}", image, chances, **what, rho=0.0))
-    about = {"title": "CAM", "count": 3, "left_out": 0, "several": True, "networks": 2}
-    write_explanations(panels, path, **about, methods=["cam"])
-
-
 @pytest.mark.parametrize("opened", [several_labels], indirect=True)
 def test_answers_of_several_labels_are_judged_by_all_decisions(opened):
     """A normal image without a decision is right, one of two findings is not enough, without thresholds nothing is."""
@@ -250,22 +323,9 @@ def test_answers_of_several_labels_are_judged_by_all_decisions(opened):
     assert opened.locator(".explained").last.locator(".better, .worse").count() == 0
 
 
-def many_maps(methods, classes):
-    """A page of six square images."""
-
-    def write(path):
-        names, image = [f"class {c}" for c in range(classes)], np.full((1, 16, 16), 90, np.uint8)
-        maps = {(name, method): np.eye(16) for method in methods for name in names}
-        what = {"truth": names[:1], "decided": names[:1], "maps": maps, "changes": {}}
-        panels = [ExplainedPanel.of(f"image {i}", image, dict.fromkeys(names, 0.5), **what, rho=0.0) for i in range(6)]
-        write_explanations(panels, path, title="Maps", count=6, left_out=0, methods=methods, several=True)
-
-    return write
-
-
 @pytest.mark.parametrize(
     "opened",
-    [many_maps(["cam", "grad-cam", "saliency"], 3), many_maps(["cam"], 3), many_maps(["cam"], 1)],
+    [three_by_three, many_maps(["cam"], 3), many_maps(["cam"], 1)],
     ids=["three by three", "three classes", "one map"],
     indirect=True,
 )
@@ -416,8 +476,8 @@ def judged(**verdicts):
         ),
         (
             {"lime": "yes,unclear,no", "cam": "yes,yes,no", "grad-cam": "yes,yes,unclear,no"},
-            "None of these 3 explanations passes every test: CAM and Grad-CAM come nearest, each shown to be above every "
-            "trivial map in 2 of 3; each is refuted by a test.",
+            "None of these 3 explanations passes every test: CAM and Grad-CAM come nearest, each shown to be above "
+            "every trivial map in 2 of 3; each is refuted by a test.",
             "LIME in 1 of 3, CAM in 2 of 3, Grad-CAM in 2 of 3. Refuted: LIME (grid_gain), CAM (grid_gain), Grad-CAM "
             "(attacked_rank).",
         ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pellucid.types import Pixels
 
 SCRIPT = (TEMPLATES / "explanations.js").read_text(encoding="utf-8")
-BESIDE = 7  # pictures beside the image, at most
+BESIDE = 9  # pictures beside the image, at most: three maps of three classes
 MOST = 100  # images on the page, which carries their pictures; of two models each counts
 
 
@@ -124,15 +125,19 @@ class ExplainedPanel:
             return ""
         return "right" if set(self.decided) - set(self.unlabelled) == set(self.truth) else "wrong"
 
-    @property
-    def wrapped(self) -> int:
-        """How many pictures of one class stand in a row on a wide screen."""
-        return min(max((len(one.pictures) for one in self.explained), default=1) or 1, BESIDE)
+    def in_a_row(self, networks: int) -> tuple[int, int]:
+        """How many pictures of a class, and how many classes, stand side by side on a wide screen.
 
-    @property
-    def across(self) -> int:
-        """How many classes stand side by side there."""
-        return max(1, min(len(self.explained), BESIDE // self.wrapped))
+        As many classes as leave the fewest places empty in the last row, with at least half of the places taken; of two
+        networks, which stand beside each other, one class a row, or three of a picture each.
+        """
+        pictures = min(max((len(one.pictures) for one in self.explained), default=1) or 1, BESIDE // networks)
+        count = max(1, len(self.explained))
+        if networks > 1:
+            return pictures, min(count, 3) if pictures == 1 else 1
+        most = min(count, BESIDE // pictures)
+        fewest = min(most, -(-(BESIDE // 2) // pictures))
+        return pictures, min(range(most, fewest - 1, -1), key=lambda across: -count % across)
 
 
 def write_explanations(
@@ -170,7 +175,7 @@ def write_explanations(
         first=count - left_out,
         left_out=left_out,
         panels=panels,
-        narrow=all(panel.across * panel.wrapped < 3 for panel in panels),
+        narrow=networks == 1 and all(prod(panel.in_a_row(1)) < 3 for panel in panels),
         predicted=sorted({panel.predicted for panel in panels}),
         decided=_values(panel.decided for panel in panels) if several else [],
         shown=_values(panel.truth for panel in panels),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.trust.run import Trust
 
 SIGNS = {"yes": "✓ yes", "no": "✗ no", "unclear": "? unclear", "not refuted": "○ not refuted"}
+ABOVE = "shown to be above every trivial map"
 CLASSES = {"yes": "better", "no": "worse", "unclear": "", "not refuted": ""}
 
 
@@ -122,37 +123,41 @@ def overall(rows: Sequence[TrustRow]) -> str:
     if not counted:
         return "Nothing here says whether these explanations can be relied on."
     against = {m: [r.label for r in judged if r.method == m and r.verdict == "no"] for m in counted}
-    best, *equals = _nearest(counted, against)
-    name, above, tests = method_label(best), sum(counted[best]), len(counted[best])
-    all_names = joined([method_label(m) for m in (best, *equals)])
-    refuted = f"it is refuted by: {'; '.join(against[best])}" if against[best] else "no test refutes it"
-    if equals and above == tests and not against[best]:
-        return f"{all_names} are each shown to be above every trivial map in {above} of {tests} tests; no test refutes them."
-    if len(counted) == 1 or (above == tests and not against[best]):
-        if above:
-            return f"{name} is shown to be above every trivial map in {above} of {tests} tests; {refuted}."
-        return f"In none of {tests} tests is {name} shown to be above every trivial map; {refuted}."
+    nearest = _nearest(counted, against)
+    best, is_several = nearest[0], len(nearest) > 1
+    names, above, tests = joined([method_label(m) for m in nearest]), sum(counted[best]), len(counted[best])
+    refuted = _refuted(against[best], is_several=is_several)
+    if above == tests and not against[best]:
+        return f"{names} {'are each' if is_several else 'is'} {ABOVE} in {above} of {tests} tests; {refuted}."
+    if len(counted) == 1:
+        some, none = f"{names} is {ABOVE} in {above} of {tests} tests", f"In none of {tests} tests is {names} {ABOVE}"
+        return f"{some if above else none}; {refuted}."
     if not above:
         free = [method_label(m) for m in counted if not against[m]]
         spared = "one of them" if len(free) == len(counted) else ", ".join(free)
         return (
-            f"None of these {len(counted)} explanations is shown to be above every trivial map in any test; "
+            f"None of these {len(counted)} explanations is {ABOVE} in any test; "
             f"{f'no test refutes {spared}' if free else 'each is refuted by a test'}."
         )
-    if equals:
-        nearest = "are each shown" if len(equals) + 1 == len(counted) else "come nearest, each shown"
-        return (
-            f"None of these {len(counted)} explanations passes every test: {all_names} {nearest} to be above every "
-            f"trivial map in {above} of {tests}; {'each is refuted by a test' if against[best] else 'no test refutes them'}."
-        )
+    come = "comes nearest," if not is_several else "are each" if len(nearest) == len(counted) else "come nearest, each"
     return (
-        f"None of these {len(counted)} explanations passes every test: {name} comes nearest, shown to be above every "
-        f"trivial map in {above} of {tests}; {refuted}."
+        f"None of these {len(counted)} explanations passes every test: {names} {come} {ABOVE} in {above} of {tests}; "
+        f"{refuted}."
     )
 
 
+def _refuted(labels: Sequence[str], *, is_several: bool) -> str:
+    """What refutes a method; of several only whether something does."""
+    if is_several:
+        return "each is refuted by a test" if labels else "no test refutes them"
+    return f"it is refuted by: {'; '.join(labels)}" if labels else "no test refutes it"
+
+
 def _nearest(counted: Mapping[str, list[bool]], against: Mapping[str, list[str]]) -> list[str]:
-    """The methods that are refuted least and shown in most tests, and in the largest share of theirs: several where they are equal, in their order."""
+    """The methods of which nothing is refuted, if there are any, that are shown in most tests; in their order.
+
+    Of as many tests the larger share counts.
+    """
 
     def rank(method: str) -> tuple[bool, int, float]:
         return not against[method], sum(counted[method]), sum(counted[method]) / len(counted[method])
