@@ -22,6 +22,7 @@ from helpers.models import small
 from helpers.notebooks import charts_of
 from pellucid.attacks import BoundedAttack
 from pellucid.audit.classification import draws_for as draws_of
+from pellucid.audit.model_card import model_card
 from pellucid.audit.parts import Parts
 from pellucid.audit.settings import AuditSettings
 from pellucid.audit.verdict import PLACE, summarize_audit
@@ -226,7 +227,7 @@ def test_it_says_what_holds_what_does_not_and_what_to_do(audited):
     assert all(s["advice"] for s in audited.statements if s["kind"] != "holds")
     told = " ".join(audited.results["unknown"])
     assert "The training images are not known" in told
-    assert "those of one patient" in told
+    assert "as of one patient or scene" in told
 
 
 def test_a_part_that_cannot_be_measured_says_why_and_the_others_go_on(audited):
@@ -612,6 +613,108 @@ def test_overconfidence_shows_that_it_is_not_calibrated(audited, error, over, ki
     assert one.kind == kind
     assert one.short == ("" if kind == "unclear" else short)
     assert bool(one.advice)
+    # what shows it comes first, where the interval of the calibration error holds the bar
+    leads = kind == "fails" and error[1] <= 0.05
+    assert one.text.startswith(
+        f"It {short}, by 0.20 [0.11, 0.28] on average" if leads else "Its confidences are off by"
+    )
+
+
+def test_an_end_that_reads_as_the_bar_has_another_decimal(audited):
+    figures = {("calibration", "calibration_error", ""): (0.023, 0.0, 0.0548)}
+    figures[("calibration", "overconfidence", "")] = (0.01, -0.01, 0.02)
+    (one,) = [s for s in summarize_audit(with_figures(audited.results, figures)).statements if s.part == "calibration"]
+    assert (one.kind, "off by 0.023 [0.000, 0.055]" in one.text) == ("unclear", True)
+
+
+def test_the_best_constant_answer_stands_beside_the_thresholds(audited):
+    """It costs the missed ones, or the false alarms; no threshold is said to cost least where it costs less."""
+    use = audited.results["classification"]["use"]
+    rows = {(r["class"], r["at"]): r["value"] for r in audited.results["rows"] if r["metric"] == "cost"}
+    assert rows["left", "constant"] == pytest.approx(min(0.1 * 5, 0.9 * 1))
+    assert rows["right", "constant"] == pytest.approx(rows["left", "constant"])
+    table = threshold_table(ResultsIndex(audited.results), use)
+    (line,) = [line for line in table.lines if (line.label, line.hint) == ("left", "the best constant answer")]
+    assert line.cells[-1].value == "0.500"
+    assert "would cost least of all thresholds" in table.note
+    costly = [r | ({"value": 0.9} if r["metric"] == "cost" and r["at"] != "constant" else {})
+              for r in audited.results["rows"]]  # fmt: skip
+    wrong = {"statements": [{"part": "calibration", "kind": "fails"}]}
+    note = threshold_table(ResultsIndex(audited.results | {"rows": costly, "verdict": wrong}), use).note
+    assert "They are shown not to be, so that it need not cost less than any other." in note
+    assert "A constant answer, which looks at no image, costs no more than either threshold for left and right." in note
+    fields = {(f.source, f.item): f.text for f in model_card(audited.results)}
+    assert "0.500 with the best constant answer." in fields["CLAIM 2024", "38"]
+
+
+def test_the_card_keeps_what_is_shown_within_what_cannot_be_said(audited):
+    statements = [
+        {
+            "kind": "unclear",
+            "part": "elsewhere",
+            "short": "",
+            "text": "It is worse under noise.",
+            "advice": "Corrupt more.",
+        },
+        {"kind": "fails", "part": "attack", "short": "", "text": "It is turned.", "advice": "Train it."},
+    ]
+    results = audited.results | {"verdict": {"headline": "", "statements": statements}}
+    fields = {(f.source, f.item): f for f in model_card(results)}
+    robust = fields["CLAIM 2024", "30"].text
+    assert "worse under noise" in robust
+    assert "turned" in robust
+    assert "worse under noise" not in fields["EU AI Act, Annex IV", "2 (h)"].text
+    assert "What cannot be said: It is worse under noise." in fields["EU AI Act, Annex IV", "3"].text
+    assert fields["CLAIM 2024", "41"].text == "Corruptions: Corrupt more. Attacks: Train it."
+    assert not fields["EU AI Act, Annex IV", "1 (e)"].text  # where it was measured is not where it is meant to run
+    assert fields["CLAIM 2024", "7"].text != fields["CLAIM 2024", "19"].text
+
+
+def test_the_area_stands_with_its_warnings_wherever_it_is_quoted(audited):
+    alarm = "weak attack: plain PGD does better. Look again with more effort: `--effort 2` instead of 1."
+    rows = [r | ({"reason": "5 of 8 labels undefined and left out"} if r["section"] == "ara" else {})
+            for r in audited.results["rows"]]  # fmt: skip
+    results = audited.results | {"ara": audited.results["ara"] | {"alarms": [alarm]}, "rows": rows}
+    results |= {"verdict": summarize_audit(results).to_json()}
+    (one, *_) = [s for s in results["verdict"]["statements"] if s["part"] == "attack"]
+    fields = {(f.source, f.item): f.text for f in model_card(results)}
+    for text in (one["text"], fields["CLAIM 2024", "30"], fields["EU AI Act, Annex IV", "2 (h)"]):
+        assert "(root mean square per pixel: 5 of 8 labels undefined and left out)" in text
+        assert "Weak attack: plain PGD does better. Look again with more effort: `--effort 2`" in text
+
+
+def test_a_size_that_leaves_less_than_chance_is_said_whatever_the_smallest_leaves(audited):
+    (attacked,) = [r for r in audited.results["rows"] if r["at"] == str(TINY.attacks[0]) and r["metric"] == "accuracy"]
+    rows = [r for r in audited.results["rows"] if r["section"] != "robustness" or r["at"] == "0"]
+    for size, value, low, high in (
+        ("linf=1/255", 0.7, 0.5, 0.8),
+        ("linf=4/255", 0.4, 0.3, 0.49),
+        ("linf=8/255", 0, 0, 0.1),
+    ):
+        rows.append(attacked | {"at": str(BoundedAttack.parse(size)), "value": value, "low": low, "high": high})
+    results = audited.results | {"rows": rows, "attacks": {rows[-3]["at"]: taken(-0.1, 0.1)}}
+    results["classification"] = results["classification"] | {"baseline_attacked": 0.5}
+    (one,) = [s for s in summarize_audit(results).statements if s.part == "attack"]
+    said = "Under 4 of 255 grey levels in any pixel its accuracy lies wholly below what a constant answer has (0.50): "
+    assert f"{said}0.40 [0.30, 0.49]." in one.text
+
+
+def test_maps_that_are_shown_to_be_worse_are_called_worse(audited):
+    row = {
+        "measure": PLACE,
+        "label": PLACE,
+        "bar": 0.0,
+        "verdict": "no",
+        **FAR,
+        "value": -0.2,
+        "low": -0.3,
+        "high": -0.1,
+    }
+    rows = [row | {"method": "cam"}, row | {"method": "saliency"}]
+    (one,) = [s for s in summarize_audit(audited.results | {"trust": {"rows": rows}}).statements
+              if s.part == "localization"]  # fmt: skip
+    assert "find the marked regions worse than the best trivial map does" in one.text
+    assert "a map of CAM or Saliency" in one.advice
 
 
 @pytest.mark.parametrize(
@@ -720,14 +823,15 @@ def test_of_two_exclusive_classes_no_threshold_is_to_be_moved_and_one_fact_is_to
         return [s for s in summarize_audit(results).statements if s.part == "classes"]
 
     bad, good = (0.29, 0.15, 0.46), (0.98, 0.92, 1.0)
-    (one,) = told((bad, good), (good, bad))
+    one, other = told((bad, good), (good, bad))
     assert one.short == "takes most images of left for right"
     assert "threshold" not in one.advice
+    assert (other.kind, other.short) == ("holds", "finds most images of right")
+    assert other.text == "It finds at least half of the images of right (0.98 [0.92, 1.00])."
     (one,) = told((bad, bad), (bad, bad))
     assert one.short == "takes most images of left for right and right for left"
     assert one.advice.startswith("Look at the class names")
-    two = told((bad, good), (good, bad), task="multilabel")
-    assert [s.kind for s in two] == ["fails", "fails"]
+    two = [s for s in told((bad, good), (good, bad), task="multilabel") if s.kind == "fails"]
     assert [s.short for s in two] == ["misses most images of left", "reports right on most images without it"]
     assert ["hreshold" in s.advice for s in two] == [True, True]
 

@@ -59,8 +59,8 @@ def test_an_unknown_protocol_is_refused_with_the_nearest():
 
 
 def test_the_advice_leads_to_more_effort_as_long_as_there_is_some():
-    assert "2 instead of 1" in AttackConfig().advice
-    assert "4 instead of 2" in AttackConfig(effort=2).advice
+    assert "`--effort 2` instead of 1" in AttackConfig().advice
+    assert "`--effort 4` instead of 2" in AttackConfig(effort=2).advice
     assert "no more effort" in AttackConfig(effort=4).advice
     assert AttackConfig(effort=4).all_options == {"effort": 4}
     assert AttackConfig("ddn").all_options == {}

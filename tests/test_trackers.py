@@ -157,7 +157,10 @@ def test_a_missing_package_is_said_before_anything_starts(tmp_path, command, nam
     result = CliRunner().invoke(app, [*command.split(), "--out", str(tmp_path / "run"), "--log", name])
     assert result.exit_code != 0
     message = " ".join(str(result.exception or result.output).split())
-    assert f"--log {name} needs the package {name}: pip install 'pellucid[{name}]'" in message
+    assert (
+        f"--log {name} needs the package {name}: in Pellucid's folder, pip install -c constraints.txt -e '.[{name}]'"
+        in message
+    )
     assert not (tmp_path / "run" / "run.toml").exists()
 
 

@@ -17,6 +17,7 @@ from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.metrics.validation import one_hot
 from pellucid.models.inference import decisions, probabilities, unanswered
+from pellucid.report.tables.results_index import MEAN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,15 +25,15 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
-    from pellucid.evaluation.metrics.operating_points import Use
+    from pellucid.evaluation.metrics.operating_points import ClassUse, Use
 
     FloatArray = npt.NDArray[np.float64]
 
 RESAMPLES, FEWEST = 1000, 200
 WORK = 5e9
 """Images × classes × resamples, at most: with thousands of classes the resamples are fewer."""
-OWN, SUGGESTED = "its own", "suggested"
-"""The two thresholds at which sensitivity and specificity are given."""
+OWN, SUGGESTED, CONSTANT = "its own", "suggested", "constant"
+"""The two thresholds at which sensitivity and specificity are given, and the best constant answer, which has a cost."""
 CONFUSED = 10
 """Pairs of classes that are most often confused: with more classes than a matrix shows, all that is shown."""
 SUREST = 6
@@ -162,6 +163,8 @@ def constant_accuracy(dataset: Dataset) -> float:
 def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
     """Sensitivity, specificity and cost of each class, at the model's own threshold and at the suggested one.
 
+    Beside the costs stands that of the best constant answer, which no threshold need be below.
+
     Of more than two exclusive classes the own decision is the most probable one, and costs and a suggested threshold
     are only of those classes that were asked about, each against all others; there is no mean of them.
     """
@@ -200,7 +203,26 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
             pairs = [list(figures[m].values()) for m in ("sensitivity", "specificity")]
             balanced = balanced_of_labels(pairs[0], pairs[1], truth)
             rows += _row(answers, "classification", "balanced_accuracy", "mean", balanced)
-    return rows
+    return rows + _constant_rows(answers, uses, some, draws, joint=joint)
+
+
+def _constant_rows(
+    answers: Answers, uses: Sequence[ClassUse], numbers: Sequence[int], draws: Bootstrap, *, joint: bool
+) -> list[Row]:
+    """What the best constant answer costs of each class where there are costs, and, where there is one, their mean."""
+    costs = {k: uses[k].constant_cost for k in numbers if not math.isnan(uses[k].there)}
+    places = {
+        answers.dataset.classes[k]: (cost, f"{'always' if says else 'never'} saying it; it follows from the prevalence")
+        for k, (cost, says) in costs.items()
+    }
+    if joint and costs:
+        mean = math.fsum(cost for cost, _ in costs.values()) / len(costs)
+        places[MEAN] = (mean, "the best constant answer of each class; it follows from the prevalences")
+    figures = {
+        name: replace(Replicates.undefined(how, len(answers.dataset), draws), value=cost)
+        for name, (cost, how) in places.items()
+    }
+    return [row for name, one in figures.items() for row in _row(answers, "threshold", "cost", name, one, at=CONSTANT)]
 
 
 def balanced_of_labels(

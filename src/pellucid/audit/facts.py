@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pellucid.models.card import thresholds_of
 from pellucid.report.tables.metrics import readable
 from pellucid.utils import words
+from pellucid.utils.resources import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
 
     Model = ConvolutionalClassifier | WrappedClassifier
 
+PACKAGES = {
+    "timm": ("timm",), "huggingface": ("transformers",), "torchvision": ("torchvision",),
+    "torchxrayvision": ("torchxrayvision",), "onnx": ("onnx", "onnxruntime"),
+}  # fmt: skip
+"""The libraries that make a network of a source, by its name."""
 NAMED = 12
 """Classes that are listed by name; of more, the first of them and how many there are."""
 
@@ -43,6 +49,7 @@ def what_it_is(model: Model, whole: Dataset, used: Dataset, weights_sha256: str)
         "Normalisation": f"mean {numbers[0]}; standard deviation {numbers[1]}; of pixels in [0, 1]",
         "Thresholds": _thresholds(model),
         "Images": _images(whole, used),
+        "Credit of the images": whole.card.citation,
         "Licence of the images": whole.card.licence or "not stated",
         "Fingerprint of the images": used.fingerprint,
         "Intended use": str(card.get("intended_use", "")),
@@ -68,11 +75,19 @@ def what_is_not_known(model: Model, whole: Dataset, record: Mapping[str, Any]) -
         missing.append("Who trained the model, how, and under which terms it may be used.")
     if whole.patients == whole.ids:
         missing.append(
-            "Which images belong together, as those of one patient: intervals take each by itself, perhaps too narrow."
+            "Which images belong together, as of one patient or scene: the intervals take each by itself, perhaps too "
+            "narrow."
         )
     if not whole.card.citation:
         missing.append("Who labelled the images, how, and how often two people agree on them.")
     return missing
+
+
+def source_versions(model: Model) -> dict[str, str]:
+    """The versions of the installed libraries that make a network of the model's source; none of other models."""
+    kind = "" if model.source is None else model.source.address.partition(":")[0]
+    versions = {package: version_of(package) for package in PACKAGES.get(kind, ())}
+    return {package: version for package, version in versions.items() if version != "unknown"}
 
 
 def source_of(model: Model) -> str:
@@ -130,4 +145,17 @@ def _images(whole: Dataset, used: Dataset) -> str:
     card, patients = whole.card, len(set(used.patients))
     some = "" if len(used) == len(whole) else f", chosen at random from {len(whole):,}"
     people = "" if used.patients == used.ids else f" of {patients:,} patients"
-    return f"{card.title}, part {whole.split}: {len(used):,} images{people}{some}"
+    return f"{card.title}, part {whole.split}: {len(used):,} images{people}{_of_how_many_classes(whole)}{some}"
+
+
+def classes_without_images(whole: Dataset) -> int:
+    """How many exclusive classes no image of a part shows; none of labels, which an image may lack."""
+    return 0 if whole.task == "multilabel" else len(whole.classes) - len(set(whole.targets.tolist()))
+
+
+def _of_how_many_classes(whole: Dataset) -> str:
+    if not (missing := classes_without_images(whole)):
+        return ""
+    there = len(whole.classes) - missing
+    each = ", one of each," if len(whole) == there else ""
+    return f"{each} of {there:,} of the {len(whole.classes):,} classes"

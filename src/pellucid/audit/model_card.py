@@ -10,11 +10,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from pellucid.audit.classification import OWN, SUGGESTED
+from pellucid.audit.classification import CONSTANT, OWN, SUGGESTED
 from pellucid.audit.facts import listed
 from pellucid.report.tables.metrics import defined, method_label, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import interval_text, joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +24,12 @@ PEOPLE = "Only the people who made or use the model can say it."
 STUDY = "It is about the study that the model comes from; this audit began with the finished model."
 ORIGIN = "Whether these images come from where the training images do is not known."
 IMAGES = "The dataset does not record it."
+PARTS = {
+    "classification": "telling the classes apart", "classes": "single classes", "calibration": "calibration",
+    "groups": "groups", "comparison": "the comparison", "elsewhere": "corruptions", "attack": "attacks",
+    "trust": "explanations", "localization": "where maps fall", "data": "the images",
+}  # fmt: skip
+"""What the statements of a part are on."""
 SIGNIFICANT = ("auroc", "average_precision", "accuracy", "balanced_accuracy")
 
 
@@ -133,7 +139,7 @@ class _Known:
     def subsets(self) -> Answer:
         about = self.results["about"]
         if about["limit"] is None or about["n"] == about["whole"]:
-            return f"All {about['n']:,} images of the part {about['split']} were judged.", ""
+            return f"All {about['n']:,} images of the part {about['split']} were judged, as it was given.", ""
         return f"{about['n']:,} of {about['whole']:,} images, chosen at random with seed {about['seed']}.", ""
 
     def missing(self) -> Answer:
@@ -143,7 +149,7 @@ class _Known:
 
     def partitions(self) -> Answer:
         about = self.results["about"]
-        return f"The part {about['split']} as the dataset's reader gives it: {self.fact('Images')}", ""
+        return f"Only the part {about['split']} was judged, as the dataset's reader gives it (item 7).", ""
 
     def disjoint(self) -> Answer:
         record = self.results["about"]["training_images"]
@@ -188,6 +194,10 @@ class _Known:
         )
 
     def robustness(self) -> Answer:
+        texts = [s["text"] for s in self.results["verdict"]["statements"] if s["part"] in ("elsewhere", "attack")]
+        return " ".join(texts), self.reason("attack")
+
+    def security(self) -> Answer:
         texts = [s["text"] for s in self.results["verdict"]["statements"] if s["part"] == "attack"]
         return " ".join(texts), self.reason("attack")
 
@@ -213,9 +223,22 @@ class _Known:
         whose = "mean {}" if named is None else f"{{}} for {readable(named)}"
         text = "; ".join(f"{whose.format(r['metric'])} {_shown(r)}" for r in means)
         worst = sorted((r for r in rows if r["metric"] == "sensitivity" and r["class"] != MEAN and defined(r["value"])),
-                       key=lambda r: float(r["value"]))[:3]  # fmt: skip
-        lowest = listed([f"{readable(r['class'])} {_shown(r)}" for r in worst])
-        return f"{text}; lowest sensitivity: {lowest}." if worst else text, "No figure is defined on these images."
+                       key=lambda r: float(r["value"]))  # fmt: skip
+        lowest = listed([f"{readable(r['class'])} {_shown(r)}" for r in worst[: min(3, len(worst) // 2)]])
+        text = f"{text}; lowest sensitivity: {lowest}." if lowest else text
+        return f"{text}{self.costs(named)}", "No figure is defined on these images."
+
+    def costs(self, named: str | None) -> str:
+        """What errors cost at either threshold and with the best constant answer, where costs were given."""
+        use = self.results["classification"]["use"]
+        rows = {r["at"]: r for r in self.index.section("threshold")
+                if r["metric"] == "cost" and r["class"] == (named or MEAN) and defined(r["value"])}  # fmt: skip
+        if CONSTANT not in rows or (not use["prevalence"] and use["FN"] == use["FP"] == 1):
+            return ""
+        own = f"{_shown(rows[OWN])} as it decides, " if OWN in rows else ""
+        at = f"{_shown(rows[SUGGESTED])} at the suggested threshold, " if SUGGESTED in rows else ""
+        constant = number(rows[CONSTANT]["value"])
+        return f" Errors cost, for each image: {own}{at}{constant} with the best constant answer."
 
     def failures(self) -> Answer:
         wrong = self.results["classification"]["surest_and_wrong"]
@@ -227,14 +250,15 @@ class _Known:
         return " ".join(self.results["limits"]), ""
 
     def implications(self) -> Answer:
-        advice = dict.fromkeys(s["advice"] for s in self.results["verdict"]["statements"] if s["advice"])
-        return " ".join(advice), "Nothing that was measured calls for any."
+        by_advice: dict[str, list[str]] = {}
+        for s in self.results["verdict"]["statements"]:
+            if s["advice"]:
+                by_advice.setdefault(s["advice"], []).append(PARTS[s["part"]])
+        texts = [f"{joined(list(dict.fromkeys(of)))}: {advice}" for advice, of in by_advice.items()]
+        return " ".join(f"{text[:1].upper()}{text[1:]}" for text in texts), "Nothing that was measured calls for any."
 
     def details(self) -> Answer:
         return f"audit.json and the tables beside this card; `{self.results['command'] or 'pl.audit'}`.", ""
-
-    def hardware(self) -> Answer:
-        return f"Measured on: {self.results['device']}.", ""
 
     def testing(self) -> Answer:
         text = f"{self.fact('Images')} Audited on {self.results['created'][:10]}. {self.statistics()[0]}"
@@ -252,9 +276,13 @@ class _Known:
         return " ".join([f"Images by {'; by '.join(parts)}.", *texts]), ""
 
     def capabilities(self) -> Answer:
-        texts = [s["text"] for s in self.results["verdict"]["statements"] if s["kind"] != "unclear"]
+        titles = {"holds": "What holds", "fails": "What does not hold", "unclear": "What cannot be said"}
+        parts = []
+        for kind, title in titles.items():  # within what cannot be said, too, there may be losses that are shown
+            own = [s["text"] for s in self.results["verdict"]["statements"] if s["kind"] == kind]
+            parts += [f"{title}: {' '.join(own)}"] if own else []
         groups = " ".join(text for text in self.groups() if text)
-        return " ".join([*texts, f"For single groups of people: {groups}"]), ""
+        return " ".join([*parts, f"For single groups of people: {groups}"]), ""
 
     def appropriate(self) -> Answer:
         text = (
@@ -329,7 +357,7 @@ _ANNEX: tuple[tuple[str, str, str | Callable[[_Known], Answer]], ...] = (
     ("1 (b)", "Interaction with other hardware and software", PEOPLE),
     ("1 (c)", "Versions of software and firmware", _K.software),
     ("1 (d)", "Forms in which it is placed on the market", PEOPLE),
-    ("1 (e)", "Hardware that it is intended to run on", _K.hardware),
+    ("1 (e)", "Hardware that it is intended to run on", PEOPLE),
     ("1 (f)", "Pictures of the product that it is part of", PEOPLE),
     ("1 (g)", "User interface", PEOPLE),
     ("1 (h)", "Instructions for use", PEOPLE),
@@ -340,7 +368,7 @@ _ANNEX: tuple[tuple[str, str, str | Callable[[_Known], Answer]], ...] = (
     ("2 (e)", "Human oversight", PEOPLE),
     ("2 (f)", "Changes that are planned", PEOPLE),
     ("2 (g)", "Validation and testing: data, metrics, reports", _K.testing),
-    ("2 (h)", "Cybersecurity", _K.robustness),
+    ("2 (h)", "Cybersecurity", _K.security),
     ("3", "Capabilities, limits, accuracy for groups of persons, risks", _K.capabilities),
     ("4", "Why these metrics", _K.appropriate),
     ("5", "Risk management", PEOPLE),

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.audit.classification import OWN, SUGGESTED, constant_accuracy
+from pellucid.audit.facts import classes_without_images
 from pellucid.evaluation.metrics.comparison import MANY_CLASSES, Row
 from pellucid.report.tables.long_form import LongTable, flat
 from pellucid.report.tables.results_index import MEAN
@@ -19,12 +20,26 @@ if TYPE_CHECKING:
     from pellucid.report.pages.audit import WrongAnswer
 
 WORST = 10
-GENERAL_LIMITS = (
-    "Intervals speak of other patients like these (of other images, where patients are not known), and of this one "
-    "model. They are not corrected for the number of figures.",
+_GENERAL_LIMITS = (
     "Robust accuracy and areas are upper bounds: a stronger attack can only lower them.",
     "A test of an explanation that is passed proves nothing; one that fails is a reason not to believe it.",
 )
+
+
+def general_limits(whole: Dataset) -> list[str]:
+    """What the figures of every audit cannot show, and those of images that lack some of the classes."""
+    others = "images" if whole.patients == whole.ids else "patients"
+    limits = [
+        f"Intervals speak of other {others} like these, and of this one model. They are not corrected for the number "
+        "of figures.",
+        *_GENERAL_LIMITS,
+    ]
+    if missing := classes_without_images(whole):
+        limits.append(
+            f"Of {missing:,} of the {len(whole.classes):,} classes there is no image: the accuracy is that on the "
+            "others, and none that is published for the whole."
+        )
+    return limits
 
 
 def not_spoken_of(*, groups: object, corrupted: object) -> str:

@@ -127,15 +127,15 @@ def _headline(statements: Sequence[Statement]) -> str:
 
 
 def _classifies(index: ResultsIndex) -> list[Statement]:
-    """Whether it ranks the classes, by mean AUROC, and of exclusive ones also whether it beats a constant answer.
+    """Whether it ranks the classes, by mean AUROC, and whether it beats a constant answer.
 
-    The first statement is on whether it tells the classes apart: being right more often than a constant answer shows
-    that too, where AUROC does not.
+    The first statement is on whether it tells the classes apart: of exclusive ones being right more often than a
+    constant answer shows that too, where AUROC does not.
     """
     ranks = _ranks(index)
-    if index.results["data"]["task"] == "multilabel":
-        return [ranks]
     beats = _beats_constant(index)
+    if index.results["data"]["task"] == "multilabel":
+        return [ranks, beats]
     if ranks.kind == "holds" or beats.kind != "holds":
         return [ranks, beats]
     apart = replace(beats, short=beats.short.replace("beats a constant answer", "tells the classes apart"))
@@ -149,7 +149,7 @@ def _ranks(index: ResultsIndex) -> Statement:
         return Statement("unclear", "classification", unshown, f"Whether it classifies cannot be said: {_why(row)}.")
     several = index.results["data"]["task"] == "multilabel"
     pair = "that shows a finding is ranked above one that does not" if several else "of a class is ranked above another"
-    text = f"An image {pair} with a chance of {_shown(row)} (mean AUROC; 0.5 is chance)."
+    text = f"An image {pair} with a chance of {_shown(row, _decimals(row, HALF))} (mean AUROC; 0.5 is chance)."
     figure = f"(mean AUROC {number(row['value'], 2)})"
     if row["low"] > HALF:
         return Statement("holds", "classification", f"tells the classes apart {figure}", text)
@@ -163,14 +163,16 @@ def _ranks(index: ResultsIndex) -> Statement:
 
 
 def _beats_constant(index: ResultsIndex) -> Statement:
-    """Of exclusive classes, whether it is right more often than who always gives the most frequent answer."""
+    """Whether it is right more often than who always gives the most frequent answer, of several labels of each."""
     row, baseline = (
         index.row("classification", "accuracy", index.variants[0]),
         index.results["classification"]["baseline"],
     )
     if row is None or not _whole(row):
         return Statement("unclear", "classification", "", f"How often it is right cannot be said: {_why(row)}.")
-    text = f"It is right on {_shown(row)} of the images; always giving the most frequent answer is right on "
+    several = index.results["data"]["task"] == "multilabel"
+    text = f"It is right on {_shown(row, _decimals(row, baseline))} of the {'labels' if several else 'images'}; always "
+    text += f"giving the most frequent answer{' of each label' if several else ''} is right on "
     text += f"{small_share(baseline)} of them."
     figure = f"(accuracy {number(row['value'], 2)})"
     if row["low"] > baseline:
@@ -198,7 +200,7 @@ def _classes(index: ResultsIndex) -> list[Statement]:
     several, names_of = index.class_noun == "finding", index.results["data"]["classes"]
     two = not several and len(names_of) == 2
     if several:
-        advice_on = ("lower the threshold", "Raise the threshold; see the one that costs least")
+        advice_on = ("lower the threshold", "Raise the threshold; see the suggested one")
     elif two:  # the more probable is said, and there is no threshold to move
         alarms = []
         advice_on = ("say it at a lower probability than one half", "")
@@ -210,7 +212,7 @@ def _classes(index: ResultsIndex) -> list[Statement]:
         return [Statement("unclear", "classes", "", text, "Audit more images of each.")]
     statements = []
     if bad := [r for r in missed if r["high"] < HALF]:
-        names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
+        names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in bad], 4)
         text = f"It finds fewer than half of the images of {names}."
         short = f"misses most images of {listed([readable(r['class']) for r in bad], 2)}"
         advice = f"Do not rely on its silence there; {advice_on[0]}, or train with more of these images."
@@ -220,13 +222,18 @@ def _classes(index: ResultsIndex) -> list[Statement]:
             advice = LOOK if len(bad) == 2 else advice
         statements.append(Statement("fails", "classes", short, text, advice))
     if bad := [r for r in alarms if r["high"] < HALF]:
-        names = listed([f"{readable(r['class'])} ({_shown(r)})" for r in bad], 4)
+        names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in bad], 4)
         text = f"It says {names} on more than half of the images without it (in brackets: the specificity)."
         which = listed([readable(r["class"]) for r in bad], 2)
         short = f"reports {which} on most images without {'it' if len(bad) == 1 else 'them'}"
         advice = f"{advice_on[1]}."
         statements.append(Statement("fails", "classes", short, text, advice))
     open_ = [r for r in missed if r["low"] < HALF <= r["high"]]
+    good = [r for r in missed if r["low"] >= HALF]
+    if good and len(good) < len(missed):
+        names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in reversed(good)], 4)
+        short = f"finds most images of {listed([readable(r['class']) for r in reversed(good)], 2)}"
+        statements.append(Statement("holds", "classes", short, f"It finds at least half of the images of {names}."))
     if not statements and not open_:
         worst = missed[0]
         text = f"The {noun} that it misses most is {readable(worst['class'])}, of which it finds {_shown(worst)}."
@@ -242,15 +249,21 @@ def _calibrated(index: ResultsIndex) -> list[Statement]:
     row, over = (index.row("calibration", name, index.variants[0]) for name in ("calibration_error", "overconfidence"))
     if row is None or over is None or not _whole(row):
         return [Statement("unclear", "calibration", "", f"Its confidences cannot be judged: {_why(row)}.")]
-    text = f"Its confidences are off by {_shown(row)} (calibration error; up to {CALIBRATED:g} is taken as good)"
-    short = ""
+    error = _shown(row, _decimals(row, CALIBRATED))
+    text = f"Its confidences are off by {error} (calibration error; up to {CALIBRATED:g} is taken as good)"
+    short = told = ""
     if _whole(over) and over["low"] > 0:
-        text += f"; it is too sure of itself, by {_shown(over)} on average"
-        short = "is too sure of itself"
+        short, told = "is too sure of itself", _shown(over, _decimals(over, CALIBRATED))
     elif _whole(over) and over["high"] < 0:
         turned = {"value": -over["value"], "low": -over["high"], "high": -over["low"]}
-        text += f"; it is right more often than it says, by {_shown(turned)} on average"
-        short = "is right more often than it says"
+        short, told = "is right more often than it says", _shown(turned, _decimals(turned, CALIBRATED))
+    if short and row["low"] <= CALIBRATED and max(over["low"], -over["high"]) > CALIBRATED:
+        text = (  # what shows it comes first: the interval of the error alone does not
+            f"It {short}, by {told} on average, and so by more than the {CALIBRATED:g} up to which its confidences "
+            f"would be taken as good; its calibration error, which is at least that, is {error}"
+        )
+    elif short:
+        text += f"; it {short}, by {told} on average"
     if row["high"] <= CALIBRATED:
         return [Statement("holds", "calibration", "is well calibrated", f"{text}.")]
     # the calibration error is at least the amount of the overconfidence, so that either of them shows it
@@ -409,17 +422,32 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
         row = index.row("robustness", name, index.variants[0], at=smallest)
         measure = "mean AUROC" if several else "accuracy"
         if row is not None and _whole(row) and _whole(clean):
-            statements.append(_withstands(smallest, row, clean, base, measure, index.results["attacks"][smallest]))
+            one = _withstands(smallest, row, clean, base, measure, index.results["attacks"][smallest])
+            told = "A constant answer has" in one.text
+            others = [at for at in sizes if strength_of(at)[0] == norm and not (at == smallest and told)]
+            text = one.text + _wholly_below(index, others, name, base, measure)
+            statements.append(replace(one, text=text))
         else:
             lacking = clean if not _whole(clean) else row
             text = f"What {measure} a change of {smallest} leaves cannot be said: {_why(lacking)}."
             statements.append(Statement("unclear", "attack", "", text, "Attack more images of each class."))
     area = index.row("ara", "ara_attack", index.variants[0])
     if statements and area is not None and defined(area["value"]):
-        why = "" if _whole(area) else f": {_why(area)}"
-        text = f" Its Accuracy-Robustness Area is {_shown(area, 4)}{why} (root mean square per pixel)."
-        statements[0] = replace(statements[0], text=statements[0].text + text)
+        why = f": {area['reason']}" if area.get("reason") else "" if _whole(area) else f": {_why(area)}"
+        text = f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel{why})."
+        alarms = [f" {alarm[:1].upper()}{alarm[1:]}" for alarm in (index.results.get("ara") or {}).get("alarms", [])]
+        statements[0] = replace(statements[0], text="".join([statements[0].text, text, *alarms]))
     return statements
+
+
+def _wholly_below(index: ResultsIndex, sizes: Sequence[str], name: str, base: float, measure: str) -> str:
+    """The least of these sizes under which the whole interval lies below a constant answer, as a sentence."""
+    what = "chance" if measure == "mean AUROC" else "what a constant answer has"
+    for size in sorted(sizes, key=lambda at: strength_of(at)[1]):
+        row = index.row("robustness", name, index.variants[0], at=size)
+        if row is not None and _whole(row) and row["high"] < base:
+            return f" Under {_size(size)} its {measure} lies wholly below {what} ({number(base, 2)}): {_shown(row)}."
+    return ""
 
 
 def _withstands(
@@ -476,7 +504,7 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
         text = " ".join(f"{method_label(m)} fails: {'; '.join(failed[m])}." for m in bad)
         none = len(bad) == len(methods)
         short = "has no explanation that passes every test of trust" if none else ""
-        advice = f"Show nobody a map of {joined([method_label(m) for m in bad])} as the reason of a decision."
+        advice = f"Show nobody a map of {_either([method_label(m) for m in bad])} as the reason of a decision."
         statements.append(Statement("fails", "trust", short, text, advice))
     # what maps that know nothing pass too is nothing that speaks for a method
     if good := [m for m in methods if above[m] and above[m] + spared[m] == tests[m]]:
@@ -519,10 +547,12 @@ def _located(results: Mapping[str, Any]) -> list[Statement]:
         text = f"The maps of {names} find the marked regions better than every trivial map{figures['yes']}."
         statements.append(Statement("holds", "localization", f"looks {place}{whose['yes']}", text))
     if names := texts.get("no"):
-        text = f"The maps of {names} find the marked regions no better than the best trivial map does{figures['no']}."
+        below = all(defined(r["high"]) and r["high"] < 0 for r in rows if r["verdict"] == "no")
+        than = "worse than the best trivial map does" if below else "no better than the best trivial map does"
+        text = f"The maps of {names} find the marked regions {than}{figures['no']}."
         advice = (
-            f"Show nobody a map of {names} as the place of a finding. Look at the model's surest errors, and at what "
-            "else in the images goes with the labels."
+            f"Show nobody a map of {_either(by_verdict['no'])} as the place of a finding. Look at the model's surest "
+            "errors, and at what else in the images goes with the labels."
         )
         statements.append(Statement("fails", "localization", f"does not look {place}{whose['no']}", text, advice))
     if names := texts.get("unclear"):
@@ -530,6 +560,16 @@ def _located(results: Mapping[str, Any]) -> list[Statement]:
         text += f"{figures['unclear']}."
         statements.append(Statement("unclear", "localization", "", text, "Mark more images."))
     return statements
+
+
+def _either(names: Sequence[str]) -> str:
+    """Names of which each is meant by itself.
+
+    Example:
+        >>> _either(["a"]), _either(["a", "b", "c"])
+        ('a', 'a, b or c')
+    """
+    return " or ".join(part for part in (", ".join(names[:-1]), names[-1]) if part)
 
 
 def _by_how_much(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -543,9 +583,10 @@ def _by_how_much(rows: Sequence[Mapping[str, Any]]) -> str:
     return f" (average precision: {'; '.join(texts)})"
 
 
-def _decimals(row: Mapping[str, Any]) -> int:
-    """Two; three where a bound would read as 0, on whose side of it a verdict hangs."""
-    return 3 if any(defined(row[end]) and 0 < abs(row[end]) < 0.005 for end in ("low", "high")) else 2
+def _decimals(row: Mapping[str, Any], bar: float = 0.0) -> int:
+    """Two; three where an end of the interval would read as the bar, on whose side of it a verdict hangs."""
+    ends = [row[end] for end in ("low", "high") if defined(row[end])]
+    return 3 if any(end != bar and number(end, 2) == number(bar, 2) for end in ends) else 2
 
 
 def _seen(results: Mapping[str, Any]) -> list[Statement]:

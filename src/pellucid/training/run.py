@@ -231,7 +231,7 @@ def describe_run(
 def versions() -> dict[str, str]:
     """The versions that a result depends on."""
     versions_of = {"python": platform.python_version(), "machine": platform.machine()}
-    for package in ("pellucid", "torch", "numpy", "kornia", "accelerate"):
+    for package in ("pellucid", "torch", "numpy", "pillow", "kornia", "accelerate"):
         versions_of[package] = version_of(package)
     return versions_of
 

@@ -99,13 +99,24 @@ def optional(module: str, extra: str, purpose: str) -> Any:  # noqa: ANN401
         >>> optional("no_such_package", "parquet", "labels.parquet")
         Traceback (most recent call last):
         ...
-        pellucid.types.InputError: labels.parquet needs the package no_such_package: pip install 'pellucid[parquet]'
+        pellucid.types.InputError: labels.parquet needs the package no_such_package: in Pellucid's folder, pip install \
+-c constraints.txt -e '.[parquet]'
     """
     try:
         return import_module(module)
     except ImportError as error:
         package = module.partition(".")[0]
-        raise InputError(f"{purpose} needs the package {package}: pip install 'pellucid[{extra}]'") from error
+        raise InputError(f"{purpose} needs the package {package}: {how_to_install(extra)}") from error
+
+
+def how_to_install(extra: str) -> str:
+    """The command for what an extra holds; no index has Pellucid yet, and its name there could be anybody's.
+
+    Example:
+        >>> how_to_install("timm")
+        "in Pellucid's folder, pip install -c constraints.txt -e '.[timm]'"
+    """
+    return f"in Pellucid's folder, pip install -c constraints.txt -e '.[{extra}]'"
 
 
 def bundled(kind: str) -> dict[str, Path]:

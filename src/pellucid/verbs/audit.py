@@ -15,13 +15,13 @@ from pellucid.attacks.tight import check_effort
 from pellucid.attacks.under_attack import costs, masked_gradients
 from pellucid.audit.cases import surest_and_wrong
 from pellucid.audit.estimate import measured_paces, seconds_planned
-from pellucid.audit.facts import what_is_not_known, what_it_is
+from pellucid.audit.facts import source_versions, what_is_not_known, what_it_is
 from pellucid.audit.groups import group_figures, make_groupings
 from pellucid.audit.model_card import as_markdown, model_card
 from pellucid.audit.parts import Parts
 from pellucid.audit.results import (
-    GENERAL_LIMITS,
     classification_json,
+    general_limits,
     long_tables,
     not_spoken_of,
     shown_rows,
@@ -300,7 +300,7 @@ def audit(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "device": str(device_of(model)),
-        "versions": versions(),
+        "versions": versions() | source_versions(model),
         "about": session.about() | {
             "n": len(session.dataset), "whole": len(session.whole), "limit": plan.limit, "few": plan.few,
             "seed": plan.seed,
@@ -324,7 +324,9 @@ def audit(
         "discovery": None if discovery is None else _suspects(discovery),
         "refused_methods": refused,
         "parts": parts.records,
-        "limits": [*_few(plan, session), *GENERAL_LIMITS, not_spoken_of(groups=by_group, corrupted=elsewhere)],
+        "limits": [
+            *_few(plan, session), *general_limits(session.whole), not_spoken_of(groups=by_group, corrupted=elsewhere),
+        ],
     }  # fmt: skip
     every = {**results, "rows": [row.to_json() for row in rows]}  # the page shows fewer of many classes
     results["verdict"] = summarize_audit(every).to_json()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.types import InputError
-from pellucid.utils.resources import optional
+from pellucid.utils.resources import how_to_install, optional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,7 @@ class Store:
         try:
             self._system, self._folder = core.url_to_fs(self.url, **(storage or {}))
         except ImportError as error:  # the package for this kind of URL
-            raise InputError(f"{url}: cannot be read ({error}): pip install 'pellucid[cloud]'") from error
+            raise InputError(f"{url}: cannot be read ({error}): {how_to_install('cloud')}") from error
         except Exception as error:  # whatever a protocol raises that is not known, not complete or not reachable
             reason = str(error).strip() or type(error).__name__
             raise InputError(f"{url}: not a URL that fsspec reads with these options ({reason}).") from error

@@ -16,7 +16,7 @@ from pellucid.data.dicom.codestream import declared_size
 from pellucid.data.dicom.quiet import quiet
 from pellucid.data.dicom.values import WHITE, gray_table, whole
 from pellucid.types import InputError
-from pellucid.utils.resources import optional
+from pellucid.utils.resources import how_to_install, optional
 from pellucid.utils.settings import Section
 
 if TYPE_CHECKING:
@@ -231,7 +231,7 @@ def _check_frame(image: DicomObject, index: int, shape: tuple[int, int]) -> None
 def _unreadable(syntax: Any) -> str:  # noqa: ANN401
     way = "Decompress it with DCMTK's `dcmdjpeg` or `gdcmconv --raw`"
     if syntax in PLUGINS and not syntax.endswith(".4.51"):  # known, and only its decoder is missing
-        way += ", or install a decoder for it: pip install 'pellucid[dicom]'"
+        way += f", or install a decoder for it: {how_to_install('dicom')}"
     many = " of more than 8 bits" if syntax.endswith(".4.51") else ""
     return f"compressed as {syntax.name}{many} ({syntax}), which cannot be read here. {way}. Readable are {READABLE}."
 

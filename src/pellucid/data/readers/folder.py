@@ -92,6 +92,9 @@ class FolderOptions(Section):
         numbering: `global` where a patient's name means the same patient everywhere, `folder` where numbers
             start again in each of the folders train and test, so that nothing can be said across them.
         bits: 16 keeps the depth of 16-bit grey images.
+        licence: of the images, and `citation`, whom to credit for them: for reports, which say that none is stated
+            otherwise.
+        citation: see `licence`.
     """
 
     classes: Names | None = Field(default=None, min_length=1)
@@ -102,6 +105,8 @@ class FolderOptions(Section):
     patient_pattern: str | None = None
     numbering: Literal["global", "folder"] = "global"
     bits: Literal[8, 16] = 8
+    licence: str | None = None
+    citation: str | None = None
 
 
 def open_folder(
@@ -135,6 +140,8 @@ def open_folder(
         pellucid.types.InputError: /no/such/place: no such folder. Expected: CLASS/*.png, or train/CLASS/...
     """
     settings = validate(FolderOptions, options, f"options of {card.name}")
+    stated = {"licence": settings.licence, "citation": settings.citation}
+    card = replace(card, **{name: text for name, text in stated.items() if text is not None})
     pattern = _compile(settings.patient_pattern, card.name)
     folder = check_root(root, card.name, layout)
     left_out = LeftOut(folder)

@@ -56,6 +56,12 @@ CARD = DatasetCard(
     ),
 )
 
+SAMPLE_CARD = replace(
+    CARD,
+    title="a sample of ImageNet (ILSVRC 2012) that the user gave",
+    notes="1,000 classes, called by their WordNet ids where these are known; the images that the table names.",
+)
+
 
 class ImagenetOptions(Section):
     """What may be chosen when ImageNet is opened.
@@ -78,14 +84,21 @@ class _Images:
     labels: npt.NDArray[np.int64]
     files: list[SourceFile]
 
-    def part(self, split: str, classes: tuple[str, ...], rows: npt.NDArray[np.int64] | None = None) -> Dataset:
+    def part(
+        self,
+        split: str,
+        classes: tuple[str, ...],
+        rows: npt.NDArray[np.int64] | None = None,
+        *,
+        card: DatasetCard = CARD,
+    ) -> Dataset:
         """The images `rows`; all where None."""
         rows = np.arange(len(self.ids)) if rows is None else rows
         indices = rows.tolist()
         ids = tuple(self.ids[i] for i in indices)
         files = tuple(self.files[i] for i in indices)
         return Dataset(
-            card=replace(CARD, classes=classes),
+            card=replace(card, classes=classes),
             split=split,
             ids=ids,
             patients=ids,
@@ -212,7 +225,7 @@ def _open_sample(root: Path, seed: int, faults: list[Issue], *, split: bool) -> 
     if not images.ids:
         return {}
     if not split:
-        return {"test": images.part("test", classes)}
+        return {"test": images.part("test", classes, card=SAMPLE_CARD)}
     rest, test = patient_split(images.ids, SAMPLE_SHARE, seed, purpose="test")
     share = SAMPLE_SHARE / (1 - SAMPLE_SHARE)  # of what is left
     train, validation = patient_split([images.ids[i] for i in rest.tolist()], share, seed)

@@ -183,6 +183,12 @@ class ClassUse:
         odds = self.false_positive / self.false_negative * _odds(self.here) / _odds(self.there)
         return odds / (1 + odds)
 
+    @property
+    def constant_cost(self) -> tuple[float, bool]:
+        """What the better of two constant answers costs for each image, and whether it is to say the class always."""
+        never, always = self.there * self.false_negative, (1 - self.there) * self.false_positive
+        return (always, True) if always < never else (never, False)
+
     def cost(self, sensitivity: Replicates, specificity: Replicates) -> Replicates:
         """What the errors of the class cost for each image, on average, where the model is to be used."""
         missed, alarmed = self.there * self.false_negative, (1 - self.there) * self.false_positive

@@ -73,7 +73,8 @@ class AttackConfig:
         if not METHODS[self.name].takes_effort:
             return "Take the protocol tight, which most often finds smaller ones."
         if self.effort < EFFORTS[-1]:
-            return f"Look again with more effort: {EFFORTS[EFFORTS.index(self.effort) + 1]} instead of {self.effort}."
+            more = EFFORTS[EFFORTS.index(self.effort) + 1]
+            return f"Look again with more effort: `--effort {more}` instead of {self.effort}."
         return "There is no more effort to spend: read the area as an upper bound, and look for masked gradients."
 
     @property

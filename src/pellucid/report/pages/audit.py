@@ -21,7 +21,7 @@ from pellucid.report.tables.corruptions import worse_from
 from pellucid.report.tables.metrics import Metric, defined, duration, metric, number, p_text, readable, small_share
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.resources import write_text
-from pellucid.utils.words import number_of
+from pellucid.utils.words import listed, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ MAIN = (
     "accuracy", "balanced_accuracy", "auroc", "average_precision", "calibration_error", "overconfidence", "brier",
 )  # fmt: skip
 SUSPECTS = 3  # on this page; their own has all
-OWN, SUGGESTED = "its own", "suggested"  # the thresholds, as the rows have them
+OWN, SUGGESTED, CONSTANT = "its own", "suggested", "constant"  # the thresholds, as the rows have them
 SIGNS = {"holds": ("✓", "What holds"), "fails": ("✗", "What does not hold"), "unclear": ("?", "What cannot be said")}
 
 
@@ -204,6 +204,10 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
             if most_probable:
                 hint = ("" if at == OWN else "against all others") if apart else ""
             lines.append(TableRow(label, hint, (threshold, *cells) if apart else tuple(cells[:2]), strong=name == MEAN))
+        if (constant := rows.get((name, CONSTANT, "cost"))) is not None and apart:
+            label = "Mean over classes" if name == MEAN else readable(name)
+            cells = (None, None, None, estimate(constant, metric("cost")))
+            lines.append(TableRow(label, "the best constant answer", cells, strong=name == MEAN))
     sentence = "The most probable class is said, and no threshold takes part. "
     if not apart:
         sentence += (
@@ -212,8 +216,9 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
         table = PageTable("Each class", ("Sensitivity", "Specificity"), tuple(lines), sentence, "Class", show_n=False)
         return reasons_once(table)
     note = (
-        f"The suggested threshold costs least where {_paid(index, use)}, and where {_frequent(index, use)}. It "
-        "supposes that the probabilities are calibrated. The cost is that of all errors, for each image."
+        f"The suggested threshold would cost least of all thresholds where {_paid(index, use)}, and where "
+        f"{_frequent(index, use)}, if the probabilities were calibrated.{_uncalibrated(index)} The cost is that of all "
+        f"errors, for each image.{_costlier(index, rows)}"
     )
     if most_probable:
         note = (
@@ -223,6 +228,27 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
     columns = ("Threshold", "Sensitivity", "Specificity", "Cost")
     table = PageTable("At a threshold", columns, tuple(lines), note, index.class_noun.capitalize(), show_n=False)
     return reasons_once(table)
+
+
+def _uncalibrated(index: ResultsIndex) -> str:
+    """Whether the page itself says that the supposition of the suggested threshold fails."""
+    verdict = index.results.get("verdict") or {"statements": []}
+    fails = any((s["part"], s["kind"]) == ("calibration", "fails") for s in verdict["statements"])
+    return " They are shown not to be, so that it need not cost less than any other." if fails else ""
+
+
+def _costlier(index: ResultsIndex, rows: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> str:
+    """For which classes neither threshold costs less than a constant answer, which looks at no image."""
+    names = []
+    for name in index.class_names("threshold"):
+        own = [rows.get((name, at, "cost")) for at in (OWN, SUGGESTED)]
+        costs = [r["value"] for r in own if r is not None and defined(r["value"])]
+        constant = rows.get((name, CONSTANT, "cost"))
+        if name != MEAN and costs and constant is not None and constant["value"] <= min(costs):
+            names.append(readable(name))
+    if not names:
+        return ""
+    return f" A constant answer, which looks at no image, costs no more than either threshold for {listed(names, 6)}."
 
 
 def _paid(index: ResultsIndex, use: Mapping[str, Any]) -> str:
