@@ -251,19 +251,19 @@ def _calibrated(index: ResultsIndex) -> list[Statement]:
         return [Statement("unclear", "calibration", "", f"Its confidences cannot be judged: {_why(row)}.")]
     error = _shown(row, _decimals(row, CALIBRATED))
     text = f"Its confidences are off by {error} (calibration error; up to {CALIBRATED:g} is taken as good)"
-    short = told = ""
+    short = amount = ""
     if _whole(over) and over["low"] > 0:
-        short, told = "is too sure of itself", _shown(over, _decimals(over, CALIBRATED))
+        short, amount = "is too sure of itself", _shown(over, _decimals(over, CALIBRATED))
     elif _whole(over) and over["high"] < 0:
         turned = {"value": -over["value"], "low": -over["high"], "high": -over["low"]}
-        short, told = "is right more often than it says", _shown(turned, _decimals(turned, CALIBRATED))
+        short, amount = "is right more often than it says", _shown(turned, _decimals(turned, CALIBRATED))
     if short and row["low"] <= CALIBRATED and max(over["low"], -over["high"]) > CALIBRATED:
         text = (  # what shows it comes first: the interval of the error alone does not
-            f"It {short}, by {told} on average, and so by more than the {CALIBRATED:g} up to which its confidences "
+            f"It {short}, by {amount} on average, and so by more than the {CALIBRATED:g} up to which its confidences "
             f"would be taken as good; its calibration error, which is at least that, is {error}"
         )
     elif short:
-        text += f"; it {short}, by {told} on average"
+        text += f"; it {short}, by {amount} on average"
     if row["high"] <= CALIBRATED:
         return [Statement("holds", "calibration", "is well calibrated", f"{text}.")]
     # the calibration error is at least the amount of the overconfidence, so that either of them shows it
@@ -423,8 +423,8 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
         measure = "mean AUROC" if several else "accuracy"
         if row is not None and _whole(row) and _whole(clean):
             one = _withstands(smallest, row, clean, base, measure, index.results["attacks"][smallest])
-            told = "A constant answer has" in one.text
-            others = [at for at in sizes if strength_of(at)[0] == norm and not (at == smallest and told)]
+            is_said = "A constant answer has" in one.text
+            others = [at for at in sizes if strength_of(at)[0] == norm and not (at == smallest and is_said)]
             text = one.text + _wholly_below(index, others, name, base, measure)
             statements.append(replace(one, text=text))
         else:
