@@ -138,6 +138,7 @@ def test_a_table_numbers_out_of_a_thousand(sample):
     assert len(test.classes) == len(set(test.classes)) == 1000
     assert (test.classes[0], test.classes[1], test.classes[999]) == ("n01440764", "class-1", "n13133613")
     assert check_dataset("imagenet", folder).ok
+    assert test.card.title.startswith("a sample of ImageNet")
 
 
 def test_a_table_in_the_usual_order_has_the_names_of_all_classes(sample):

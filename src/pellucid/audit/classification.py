@@ -219,7 +219,7 @@ def _constant_rows(
         mean = math.fsum(cost for cost, _ in costs.values()) / len(costs)
         places[MEAN] = (mean, "the best constant answer of each class; it follows from the prevalences")
     figures = {
-        name: replace(Replicates.undefined(how, len(answers.dataset), draws), value=cost)
+        name: replace(Replicates.undefined("", len(answers.dataset), draws), value=cost, reason=None, lacking=how)
         for name, (cost, how) in places.items()
     }
     return [row for name, one in figures.items() for row in _row(answers, "threshold", "cost", name, one, at=CONSTANT)]

@@ -157,5 +157,5 @@ def _of_how_many_classes(whole: Dataset) -> str:
     if not (missing := classes_without_images(whole)):
         return ""
     there = len(whole.classes) - missing
-    each = ", one of each," if len(whole) == there else ""
-    return f"{each} of {there:,} of the {len(whole.classes):,} classes"
+    each = ", one of each of" if len(whole) == there else " of"
+    return f"{each} {there:,} of the {len(whole.classes):,} classes"

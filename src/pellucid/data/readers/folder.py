@@ -92,9 +92,8 @@ class FolderOptions(Section):
         numbering: `global` where a patient's name means the same patient everywhere, `folder` where numbers
             start again in each of the folders train and test, so that nothing can be said across them.
         bits: 16 keeps the depth of 16-bit grey images.
-        licence: of the images, and `citation`, whom to credit for them: for reports, which say that none is stated
-            otherwise.
-        citation: see `licence`.
+        licence: of the images, as reports are to state it; None for what is known of the dataset.
+        citation: whom to credit for the images, as reports are to state it; None for what is known of the dataset.
     """
 
     classes: Names | None = Field(default=None, min_length=1)
