@@ -1,12 +1,13 @@
-"""How often two recipes with the same true mean are called different where trainings do not scatter evenly.
+"""How often two recipes with the same true mean are called different where trainings do not scatter normally.
 
-`paired_difference` errs in at most 5 % where trainings scatter normally, or in both recipes alike. Here an AUROC of a
-training is Φ(c + σz): its tail to bad networks is long. The second recipe has the same true mean and scatters as much,
-.3 times as much, or not at all. In the last cells a fifth of the first recipe's trainings fail outright (AUROC .5), the
-others come to .94, and the second's are all alike at the first's mean. The patients' part is normal and known. Whether
-a difference is found is the package's own rule (`reach_by_parts`); *any of 27* is found by the first step of Holm's
-correction (a difference passes any step only if the smallest p passes the first), of independent scores, or of scores
-for which half of the trainings' and of the patients' luck is common (of failed trainings: the same fail for all).
+`paired_difference` errs in at most 5 % where trainings scatter normally. Here an AUROC of a training is Φ(c + σz): its
+tail to bad networks is long. The second recipe has the same true mean and scatters as much, .3 times as much, or not at
+all. Then a fifth of the first recipe's trainings fail outright (AUROC .5), the others come to .94, and the second's are
+all alike at the first's mean; or a tenth do, and the others scatter a little, as the second's do. In the last cells a
+training comes to one of two values, each as often. The patients' part is normal and known. Whether a difference is
+found is the package's own rule (`reach_by_parts`); *any of 27* is found by the first step of Holm's correction (a difference
+passes any step only if the smallest p passes the first), of independent scores, or of scores for which half of the
+trainings' and of the patients' luck is common (of failed trainings: the same fail for all).
 
 `threefold`: how often the two spreads of trainings as seen differ by more than three times, of all studies and of those
 that find a difference.
@@ -38,31 +39,43 @@ RESULTS = Path(__file__).parent / "results" / "skewed_trainings.csv"
 FAMILY = 27
 TRAININGS = (2, 3, 5, 10)
 WORKS, FAILS, FAILED = 0.94, 0.5, 0.2
+LITTLE = 0.042  # in z: .005 of an AUROC of .94
+TWO_VALUES = 0.043  # as widely as the first cells
 COLUMNS = ("one", "any of 27, independent", "any of 27, half in common")
 FloatArray = npt.NDArray[np.floating]
 
 
 class Recipe(NamedTuple):
-    """How the AUROCs of a recipe's trainings scatter: Φ(centre + spread · z), and how many fail outright."""
+    """How the AUROCs of a recipe's trainings scatter: Φ(centre + spread · z), and how many fail outright.
+
+    Or, `is_one_of_two`, they are Φ(centre) ± spread.
+    """
 
     centre: float
     spread: float
     failed: float = 0.0
+    is_one_of_two: bool = False
 
     @property
     def mean(self) -> float:
         """The true mean over trainings."""
+        if self.is_one_of_two:
+            return float(ndtr(self.centre))
         return (1 - self.failed) * float(ndtr(self.centre / np.sqrt(1 + self.spread**2))) + self.failed * FAILS
 
     @property
     def deviation(self) -> float:
         """The true standard deviation over trainings, by a fine grid of z."""
+        if self.is_one_of_two:
+            return self.spread
         works = ndtr(self.centre + self.spread * ndtri((np.arange(100_000) + 0.5) / 100_000))
         second = (1 - self.failed) * np.square(works).mean() + self.failed * FAILS**2
         return float(np.sqrt(max(second - self.mean**2, 0.0)))
 
     def draw(self, luck: FloatArray, failure: FloatArray) -> FloatArray:
         """AUROCs of trainings with this luck; the last numbers, uniform, say which fail."""
+        if self.is_one_of_two:
+            return ndtr(self.centre) + self.spread * np.sign(luck)
         return np.where(failure < self.failed, FAILS, ndtr(self.centre + self.spread * luck))
 
 
@@ -80,6 +93,11 @@ def settings() -> Iterator[tuple[str, Recipe, Recipe]]:
     first = Recipe(float(ndtri(WORKS)), 0.0, FAILED)
     yield "a fifth of the first's fail", first, with_mean(first.mean, 0.0)
     yield "a fifth of both fail", first, first
+    first = Recipe(float(ndtri(WORKS)), LITTLE, 0.1)
+    yield "a tenth of the first's fail", first, with_mean(first.mean, LITTLE)
+    first = Recipe(float(ndtri(WORKS)), TWO_VALUES, is_one_of_two=True)
+    yield "two values, not at all", first, Recipe(first.centre, 0.0)
+    yield "two values, alike", first, first
 
 
 def luck(rng: np.random.Generator, shape: tuple[int, ...], common: float) -> FloatArray:
