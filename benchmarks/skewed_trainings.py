@@ -1,13 +1,13 @@
 """How often two recipes with the same true mean are called different where trainings do not scatter normally.
 
-`paired_difference` errs in at most 5 % where trainings scatter normally. Here an AUROC of a training is Φ(c + σz): its
-tail to bad networks is long. The second recipe has the same true mean and scatters as much, .3 times as much, or not at
-all. Then a fifth of the first recipe's trainings fail outright (AUROC .5), the others come to .94, and the second's are
-all alike at the first's mean; or a tenth do, and the others scatter a little, as the second's do. In the last cells a
-training comes to one of two values, each as often. The patients' part is normal and known. Whether a difference is
-found is the package's own rule (`reach_by_parts`); *any of 27* is found by the first step of Holm's correction (a difference
-passes any step only if the smallest p passes the first), of independent scores, or of scores for which half of the
-trainings' and of the patients' luck is common (of failed trainings: the same fail for all).
+`paired_difference` errs in at most 5 % where trainings scatter normally. Here an AUROC of a training is Φ(c + σz):
+its tail to bad networks is long. The second recipe has the same true mean and scatters as much, .3 times as much, or
+not at all. Then a fifth of the first recipe's trainings fail outright (AUROC .5), the others come to .94, and the
+second's are all alike at the first's mean; or a tenth do, and the others scatter a little, as the second's do. In the
+last cells a training comes to one of two values, each as often. The patients' part is normal and known. Whether a
+difference is found is the package's own rule (`reach_by_parts`); *any of 27* is found by the first step of Holm's
+correction (a difference passes any step only if the smallest p passes the first), of independent scores, or of scores
+for which half of the trainings' and of the patients' luck is common (of failed trainings: the same fail for all).
 
 `threefold`: how often the two spreads of trainings as seen differ by more than three times, of all studies and of those
 that find a difference.
