@@ -1,47 +1,95 @@
-"""Put the first case of the demo's report side by side, as docs/images/adversarial.png.
+"""Put the pictures of a page side by side, as the README shows them: docs/images/horse-to-deer.png and adversarial.png.
 
-python docs/make_demo_picture.py runs/demo/report.html
+python docs/make_readme_pictures.py runs/horse-to-deer/explain.html
+python docs/make_readme_pictures.py runs/demo/report.html
 """
 
 from __future__ import annotations
 
 import base64
+import html
 import io
 import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
+from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
 
-COLUMNS = {  # by place in the report: the image, then three pictures of each network
-    0: "the finding, outlined",
-    2: "plain: saliency",
-    3: "plain: altered image",
-    5: "robust: saliency",
-    6: "robust: altered image",
-}
-SIDE, GAP, LINE = 192, 8, 22
+SIDE, GAP, LINE = 320, 12, 52
+SIZE = 36  # of the letters: a third of it is left on a telephone
 
 
-def sheet(report: str) -> Image.Image:
-    """The pictures of the first case in one row, each with what it is below.
+@dataclass(frozen=True)
+class Row:
+    """A network and its pictures, under what stands over them."""
+
+    title: str
+    pictures: list[Image.Image]
+
+
+def explained(page: str) -> list[Row]:
+    """Of the first image of explain.html, for each of two networks the image, the altered one and the change.
 
     Args:
-        report: the page, HTML.
+        page: of two networks, one class and adversarial explanations.
     """
-    cases = report.partition("Cases, as each network sees them")[2]
-    pictures = re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", cases)
-    page = Image.new("RGB", (len(COLUMNS) * (SIDE + GAP) - GAP, SIDE + LINE), "white")
-    pen, font = ImageDraw.Draw(page), ImageFont.load_default(14)
-    for column, (place, label) in enumerate(COLUMNS.items()):
-        picture = Image.open(io.BytesIO(base64.b64decode(pictures[place]))).convert("RGB")
-        left = column * (SIDE + GAP)
-        page.paste(picture.resize((SIDE, SIDE), Image.Resampling.NEAREST), (left, 0))
-        pen.text((left, SIDE + 3), label, fill="black", font=font)
+    rows = []
+    for article in page.split("<article")[1:3]:
+        name = _text(article, r"<h2>.*, (.*?)</h2>")
+        class_name = _text(article, r"<h3>(.*?) <span>")
+        moved = _text(article, r"<figcaption>changed, ρ = [\d.]+: (.*?)</figcaption>").replace(
+            "\N{NO-BREAK SPACE}", " "
+        )
+        image, *_, altered, change = _pictures(article)
+        rows.append(Row(f"{name} network: P({class_name}) {moved}", [image, altered, change]))
+    return rows
+
+
+def first_case(report: str) -> list[Row]:
+    """Of the first case of the demo's report, for each of two networks the image, the saliency and the altered one.
+
+    Args:
+        report: the page.
+    """
+    image, _, *maps = _pictures(report.partition("Cases, as each network sees them")[2])[:7]  # each: CAM comes first
+    rows = {"plain network": maps[:2], "robust network": maps[3:5]}
+    return [Row(name, [image, *pictures]) for name, pictures in rows.items()]
+
+
+def sheet(headings: list[str], rows: list[Row]) -> Image.Image:
+    """The rows below each other, with what each column has on top."""
+    height = LINE + len(rows) * (LINE + SIDE + GAP)
+    page = Image.new("RGB", (len(headings) * (SIDE + GAP) - GAP, height), "white")
+    pen, font = ImageDraw.Draw(page), ImageFont.truetype(findfont("DejaVu Sans"), SIZE)
+    for column, heading in enumerate(headings):
+        pen.text((column * (SIDE + GAP), 2), heading, fill="black", font=font)
+    for number, row in enumerate(rows):
+        top = LINE + number * (LINE + SIDE + GAP)
+        pen.text((0, top + 2), row.title, fill="black", font=font)
+        for column, picture in enumerate(row.pictures):
+            enlarged = picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)
+            page.paste(enlarged, (column * (SIDE + GAP), top + LINE))
     return page
 
 
+def _text(page: str, pattern: str) -> str:
+    return html.unescape(re.findall(pattern, page)[0])
+
+
+def _pictures(page: str) -> list[Image.Image]:
+    addresses = re.findall(r"data:image/(?:png|jpeg);base64,([A-Za-z0-9+/=]+)", page)
+    return [Image.open(io.BytesIO(base64.b64decode(address))).convert("RGB") for address in addresses]
+
+
 if __name__ == "__main__":
-    path = Path(__file__).parent / "images" / "adversarial.png"
-    sheet(Path(sys.argv[1]).read_text(encoding="utf-8")).quantize(256).save(path, optimize=True)
-    print(f"wrote {path}")
+    path = Path(sys.argv[1])
+    text = path.read_text(encoding="utf-8")
+    if path.name == "explain.html":
+        name, picture = "horse-to-deer", sheet(["image", "altered", "change"], explained(text))
+    else:
+        name, picture = "adversarial", sheet(["image", "saliency", "altered"], first_case(text))
+    target = Path(__file__).parent / "images" / f"{name}.png"
+    picture.quantize(256).save(target, optimize=True)
+    print(f"wrote {target}")

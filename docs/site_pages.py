@@ -1,11 +1,12 @@
 """What the site has beyond the pages of docs/: the Python API, the notebooks, and what pages link to elsewhere.
 
-MkDocs calls `on_files` and `on_page_markdown` (`hooks` in mkdocs.yml). Pages stay as GitHub shows them; their links are
-changed on the way.
+MkDocs calls `on_files`, `on_page_markdown` and `on_page_content` (`hooks` in mkdocs.yml). Pages
+stay as GitHub shows them; their links are changed on the way.
 """
 
 from __future__ import annotations
 
+import html as html_text
 import json
 import posixpath
 import re
@@ -17,6 +18,7 @@ from griffe import Extension
 from mkdocs.structure.files import File
 
 import pellucid
+from pellucid.report.pages.page_templates import with_options
 
 if TYPE_CHECKING:
     from griffe import Object
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 TOP = Path(__file__).resolve().parents[1]
 PROJECT = ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
 GLOSSARY = "glossary.md"
+QUESTIONS = "questions.md"
 ELSEWHERE = "project"  # the folder of the site that holds what lies outside docs/
 API = {  # page, its title, and the module whose public names it lists
     "types": ("Types", "pellucid.types"),
@@ -82,6 +85,14 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if page.file.src_uri == GLOSSARY:
         page.meta["search"] = {"boost": 2000}  # above what the words of a title count
     return LINK.sub(lambda link: link[1] + site_link(page.file.src_uri, link[2]) + link[3], markdown)
+
+
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:  # noqa: ARG001
+    """Let no line end within an option of a command; mark the tables of questions, which a phone shows as lists."""
+    html = re.sub(r"(?<=<code>)[^<]*--[^<]*(?=</code>)", lambda code: with_options(html_text.unescape(code[0])), html)
+    if page.file.src_uri == QUESTIONS:
+        html = html.replace("<table>", '<div class="questions"><table>').replace("</table>", "</table></div>")
+    return html
 
 
 class PluralExamples(Extension):

@@ -280,10 +280,10 @@ def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
     assert [r.difference["recipes"]["tests"] for r in judged] == [1, 2, 2, 1]
     said = summarize_study(study, judged)
     assert said[0].startswith(
-        "Primary: robust raises AUPRC of the map of CAM on findings against baseline: 0.750 → 0.800"
+        "Primary comparison: robust raises AUPRC of the map of CAM on findings against baseline: 0.750 → 0.800"
     )
     assert said[1].startswith(
-        "Primary: AUROC of robust is not worse than that of baseline by more than 0.010: 0.799 → 0.800"
+        "Primary comparison: AUROC of robust is not worse than that of baseline by more than 0.010: 0.799 → 0.800"
     )
     assert "after Holm for 2" in said[0]
     assert (
@@ -297,9 +297,10 @@ def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
     [
         (
             0.001,
-            "Primary: a loss of more than 0.010 in AUROC of robust against baseline is not ruled out: ",
+            "Primary comparison: AUROC of robust may be worse than that of baseline by more than 0.010, which this "
+            "study cannot rule out: ",
         ),
-        (-0.08, "Primary: AUROC of robust is worse than that of baseline by more than 0.010: "),
+        (-0.08, "Primary comparison: AUROC of robust is worse than that of baseline by more than 0.010: "),
     ],
 )
 def test_what_is_asked_to_be_no_worse_is_answered_as_that_question(change, sentence):
@@ -313,7 +314,7 @@ def test_what_is_asked_to_be_no_worse_is_answered_as_that_question(change, sente
 def test_the_primary_comparison_comes_before_what_is_not_known():
     sentences = conclude([row(0.05, trainings=False)], "conclusions.primary=[{metric='auroc'}]")
     said, caveat, *_ = sentences
-    assert said.startswith("Primary: this robust network has a higher AUROC")
+    assert said.startswith("Primary comparison: this robust network has a higher AUROC")
     assert caveat.startswith("This says nothing about the recipes (one training")
     assert opening_of(sentences) == [said, caveat]  # the report opens with both
 
@@ -343,7 +344,7 @@ def test_a_gain_below_a_trivial_map_and_a_lost_class_stand_in_the_same_sentence(
     assert "Mass" not in said
     primary = f"conclusions.primary=[{AUPRC}]"
     first = conclude(rows, primary)[0]
-    assert first.startswith("Primary: robust raises AUPRC of the map of CAM on findings")
+    assert first.startswith("Primary comparison: robust raises AUPRC of the map of CAM on findings")
     assert first.endswith(
         "; still below the best trivial map (mean box, 0.900); but it loses Pneumothorax (AUROC 0.998 → 0.509)."
     )

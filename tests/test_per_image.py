@@ -100,7 +100,7 @@ def test_comparisons_that_were_chosen_after_the_figures_are_called_so_until_the_
         assert "margins were chosen after the figures were known" in after["conclusion"][0]
         assert before["primary"][0] in after["conclusion"][0]
         assert any(sentence.startswith("Chosen after the figures were known: ") for sentence in after["conclusion"])
-        assert not any(sentence.startswith("Primary: ") for sentence in after["conclusion"])
+        assert not any(sentence.startswith("Primary comparison: ") for sentence in after["conclusion"])
         page = (copied / "report.html").read_text()
         assert "chosen after the figures were known" in page
         assert "named before the study ran" not in page

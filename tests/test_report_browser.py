@@ -131,6 +131,13 @@ def test_on_a_phone_every_figure_names_its_recipe(page):
     assert told == [f'"{label}"' for label in (*example.VARIANTS, "n")]
     places = [page.locator(f".opening {what}").first.bounding_box()["y"] for what in ("svg", "p")]
     assert places == sorted(places)  # a picture on the first screen, and then its sentences
+    gaps = page.evaluate(
+        """() => [...document.querySelectorAll('.stacked td[data-label] > code')].map(e => {
+              const cell = e.parentElement, label = parseFloat(getComputedStyle(cell, '::before').width);
+              return e.getBoundingClientRect().left - cell.getBoundingClientRect().left - label; })"""
+    )
+    assert len(gaps) > 2
+    assert min(gaps) > 4  # a label and its value do not touch
     box = page.locator("#summary .table-box")
     assert box.evaluate("b => b.scrollWidth <= b.clientWidth")
 

@@ -73,14 +73,14 @@ def judged(value, error, *, name="auroc", df=4, margin=0.0, trainings=True):
 def test_a_recipe_is_called_better_only_where_other_trainings_would_show_it(name, value, error, verdict):
     cell = compare(judged(value, error, name=name), metric(name))
     assert cell.verdict == verdict
-    assert cell.networks.startswith(f"these networks {'higher' if value > 0 else 'lower'} [")
+    assert cell.networks.startswith(f"{'higher' if value > 0 else 'lower'} for these networks [")
     assert cell.p.startswith("p 0.")
 
 
 def test_of_one_training_each_only_the_networks_are_called_higher_or_lower():
     cell = compare(judged(0.0213, 0.005, name="pointing", trainings=False), metric("pointing"))
     assert (cell.value, cell.interval, cell.verdict, cell.p) == ("+0.021", "", "", "")
-    assert cell.networks == "these networks higher [+0.012, +0.031]"
+    assert cell.networks == "higher for these networks [+0.012, +0.031]"
     assert number(-1e-9, signed=True) == "0.000"
 
 

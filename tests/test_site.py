@@ -96,13 +96,45 @@ def tab(request: pytest.FixtureRequest, browser):
 @pytest.mark.browser
 @pytest.mark.parametrize(
     "page",
-    ["index", "quickstart", "attacks", "audit", "metrics", "recipes", "api/types", "project/benchmarks/index"],
+    [
+        "index",
+        "quickstart",
+        "questions",
+        "attacks",
+        "audit",
+        "metrics",
+        "recipes",
+        "api/types",
+        "project/benchmarks/index",
+    ],
 )
 def test_axe_finds_nothing(site: Path, tab, page: str):
     opened, scheme = tab
     opened.goto((site / f"{page}.html").as_uri())
     assert opened.evaluate("document.body.dataset.mdColorScheme") == {"light": "default", "dark": "slate"}[scheme]
     assert violations(opened, scheme) == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 768, 1280])
+def test_no_line_ends_within_an_option_and_a_question_stands_beside_or_above_its_command(site: Path, browser, width):
+    tab = browser.new_page(viewport={"width": width, "height": 900})
+    tab.goto((site / "questions.html").as_uri())
+    lines = tab.evaluate("() => [...document.querySelectorAll('.option')].map(e => e.getClientRects().length)")
+    assert len(lines) > 40
+    assert set(lines) == {1}
+    rows = tab.evaluate(
+        """() => [...document.querySelectorAll('.questions tbody tr')].map(
+              r => [...r.cells].map(c => c.getBoundingClientRect().toJSON()))"""
+    )
+    assert len(rows) > 20
+    for question, command, _ in rows:
+        assert command["top"] >= question["bottom"] - 1 if width == 390 else command["left"] >= question["right"] - 1
+    assert tab.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    if width == 390:
+        box = "document.querySelectorAll('.questions .md-typeset__scrollwrap')"
+        assert tab.evaluate(f"() => [...{box}].map(e => e.scrollWidth - e.clientWidth)") == [0, 0, 0, 0]
+    tab.close()
 
 
 @pytest.mark.browser

@@ -19,6 +19,7 @@ from pellucid.types import InputError
 from pellucid.utils.locks import hold
 from pellucid.utils.resources import write_json
 from pellucid.utils.results_store import refuse_others
+from pellucid.utils.words import joined
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -109,7 +110,7 @@ def _other_margins(before: Mapping[str, float], now: Mapping[str, float]) -> set
 
 def _exploratory_margins(names: Collection[str]) -> str:
     """That margins of scores without a primary comparison are not those of before the study ran."""
-    texts = ", ".join(metric(name).label for name in sorted(names))
+    texts = joined([metric(name).label for name in sorted(names)])
     return (
         f"The margins of {texts} were stated after the figures were known. Only exploratory comparisons go by them, no "
         "primary one."

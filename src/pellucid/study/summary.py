@@ -39,7 +39,7 @@ def summarize_study(study: StudyConfig, rows: Sequence[Row], *, named_before: bo
     if not compared:
         return []
     primary = [r for r in compared if r.difference and r.difference["family"] == PRIMARY]
-    label = "Primary" if named_before else "Chosen after the figures were known"
+    label = "Primary comparison" if named_before else "Chosen after the figures were known"
     named = [f"{label}: {_statement(r, names, rows)}" for r in primary]
     caveat = of_networks_alone([r.difference for r in compared if r.difference], "patients")
     sentences = [*not_robust(study, rows), *named[:1], *caveat, *named[1:]]
@@ -131,7 +131,7 @@ def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     if difference["aim"] == "no worse" and called == WORSE:
         text = f"{what} of {variant} is {worse}"
     elif difference["aim"] == "no worse" and called != NO_WORSE:
-        text = f"a loss of more than {margin} in {what} of {variant} against {reference} is not ruled out"
+        text = f"{what} of {variant} may be {worse}, which this study cannot rule out"
     elif called in SHOWN and recipes:
         text = f"{variant} {'raises' if higher else 'lowers'} {what} against {reference}"
     elif called in SHOWN:

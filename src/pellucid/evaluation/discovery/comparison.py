@@ -28,7 +28,11 @@ def compare_suspects(before: Discovery, now: Sequence[Suspect], classes: Sequenc
             continue
         match = next((one for one in now if _same(old, one)), None)
         share = math.nan if match is None else match.cost
-        verdict = "no longer found" if match is None else f"still there: {old.cost:.0%} before, {share:.0%} now"
+        verdict = (
+            "no longer found"
+            if match is None
+            else f"still there: {100 * old.cost:.0f} % before, {100 * share:.0f} % now"
+        )
         records.append(
             {
                 "number": old.number,

@@ -242,7 +242,7 @@ def _consequences(
 
 def _verdict(title: str, name: str, effect: Effect, consequences: Sequence[Consequence]) -> str:
     area = next(c for c in consequences if c.metric == "auroc")
-    text = f"{effect.share.value:.0%} of what tells {name} from the rest goes through it ({title})"
+    text = f"{100 * effect.share.value:.0f} % of what tells {name} from the rest goes through it ({title})"
     if not math.isnan(area.usual.value) and not math.isnan(area.neutralised.value):
         text += f"; once it says nothing, the AUROC goes from {area.usual.value:.3f} to {area.neutralised.value:.3f}"
     return f"{text}."

@@ -16,7 +16,7 @@ from pellucid.utils.digests import damaged, read_arrays, write_arrays
 from pellucid.utils.download import digest_of
 from pellucid.utils.resources import finite, whole_file, write_json
 from pellucid.utils.result import Result, Table
-from pellucid.utils.words import figure_text
+from pellucid.utils.words import figure_text, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +69,8 @@ class Discovery(Result):
         """The whole in one sentence."""
         count = len(self.unexpected)
         if not count:
-            return f"Nothing was found on {len(self.ids):,} images that the model goes by and nobody marked."
+            images = number_of(len(self.ids), "image(s)")
+            return f"In {images} we found no cue that the model relies on and nobody marked."
         first = self.unexpected[0]
         one = "1 suspect" if count == 1 else f"{count} suspects, the costliest"
         return f"{one}: {first.name}, for {first.class_name}."

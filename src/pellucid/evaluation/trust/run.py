@@ -107,9 +107,9 @@ class TrustJudge:
         """What the work costs, for people, before it begins."""
         return (
             f"{number_of(len(self.samples.images), 'image(s)')}; each method draws "
-            f"{self.planned['explanations_per_method']:,} maps and looks at "
-            f"{self.planned['forward_passes_per_method']:,} changed images more; the trivial maps, "
-            f"once, at {self.planned['forward_passes_of_trivial_maps']:,}."
+            f"{self.planned['explanations_per_method']:,} maps and scores "
+            f"{self.planned['forward_passes_per_method']:,} more changed images; the trivial maps take "
+            f"{self.planned['forward_passes_of_trivial_maps']:,}, once."
         )
 
     def refusals(self) -> dict[str, str]:

@@ -192,7 +192,7 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> DifferenceText | 
         >>> found.value, found.interval, found.verdict, found.p
         ('−0.100', '[−0.200, 0.000]', '', 'p 0.060, corrected 0.120')
         >>> found.networks
-        'these networks lower [−0.130, −0.070]'
+        'lower for these networks [−0.130, −0.070]'
     """
     if row is None:
         return None
@@ -208,7 +208,7 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> DifferenceText | 
         verdict_text(recipes) if answered else "",
         _join(_p(recipes, row.get("aim")), no_margin(row, recipes)) if answered else "",
         _join(
-            " ".join(filter(None, ("these networks", _way(row, networks), _interval(networks, measure, signed=True)))),
+            f"{_way(row, networks)}these networks {_interval(networks, measure, signed=True)}",
             _delong(networks),
             "" if answered else no_margin(row, networks),
         ),
@@ -245,8 +245,8 @@ def _way(row: Mapping[str, Any], networks: Mapping[str, Any]) -> str:
     """Of networks it is said which is higher, not which is better: that would be taken for the recipe's."""
     verdict = verdict_text(networks)
     if verdict in SHOWN:
-        return "higher" if row["value"] > 0 else "lower"
-    return verdict
+        verdict = "higher" if row["value"] > 0 else "lower"
+    return f"{verdict} for " if verdict else ""
 
 
 def _p(answer: Mapping[str, Any], aim: object) -> str:
