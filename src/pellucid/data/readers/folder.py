@@ -139,8 +139,9 @@ def open_folder(
         pellucid.types.InputError: /no/such/place: no such folder. Expected: CLASS/*.png, or train/CLASS/...
     """
     settings = validate(FolderOptions, options, f"options of {card.name}")
-    stated = {"licence": settings.licence, "citation": settings.citation}
-    card = replace(card, **{name: text for name, text in stated.items() if text is not None})
+    licence, citation = settings.licence, settings.citation
+    card = replace(card, licence=card.licence if licence is None else licence)
+    card = replace(card, citation=card.citation if citation is None else citation)
     pattern = _compile(settings.patient_pattern, card.name)
     folder = check_root(root, card.name, layout)
     left_out = LeftOut(folder)

@@ -206,8 +206,8 @@ def threshold_table(index: ResultsIndex, use: Mapping[str, Any]) -> PageTable:
             lines.append(TableRow(label, hint, (threshold, *cells) if apart else tuple(cells[:2]), strong=name == MEAN))
         if (constant := rows.get((name, CONSTANT, "cost"))) is not None and apart:
             label = "Mean over classes" if name == MEAN else readable(name)
-            cells = (None, None, None, estimate(constant, metric("cost")))
-            lines.append(TableRow(label, "the best constant answer", cells, strong=name == MEAN))
+            only = (None, None, None, estimate(constant, metric("cost")))
+            lines.append(TableRow(label, "the best constant answer", only, strong=name == MEAN))
     sentence = "The most probable class is said, and no threshold takes part. "
     if not apart:
         sentence += (
