@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 NAMED = 20  # broken images that an error names
 FAR_SMALLER = 0.5
-"""Of what a network takes: an image whose shorter side is less than this share of it is told of."""
+"""Of what a network takes: an image whose shorter side is less than this share of it is told of; of a crop all of it."""
 _HEADROOM = 1 << 20  # bytes beside the pixels: headers, manifest
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -55,17 +55,19 @@ def decode_rows(
 ) -> Generator[Pixels | InputError]:
     """The images of these rows as the manifest says, decoded in threads and in order; an error for a broken one.
 
-    Warns in the end of how many are far smaller than what they are fitted to: enlarged, they show no more than before.
+    Warns in the end of how many are smaller than the crop, or far smaller than what else they are fitted to: enlarged,
+    they show no more than before.
     """
     spec = manifest.spec
     small: list[tuple[int, int]] = []
+    share = 1.0 if spec.geometry.fit == "crop" else FAR_SMALLER
 
     def one(index: int) -> Pixels | InputError:
         try:
             picture, placement = fitted(dataset, rows[index], spec)
         except InputError as error:
             return error
-        if placement.native is not None and min(placement.native) < FAR_SMALLER * min(spec.height, spec.width):
+        if placement.native is not None and min(placement.native) < share * min(spec.height, spec.width):
             small.append(placement.native)
         return picture
 
@@ -74,7 +76,7 @@ def decode_rows(
         height, width = min(small, key=min)
         warnings.warn(
             f"{dataset.card.name}/{dataset.split}: of {number_of(len(rows), 'image(s)')}, {len(small):,} have a "
-            f"shorter side of less than half of what the network takes ({spec.height} × {spec.width} pixels; the "
+            f"shorter side of less than {'' if share == 1 else 'half of '}what the network takes ({spec.height} × {spec.width} pixels; the "
             f"smallest has {height} × {width}). They are enlarged, and look blurred to it.",
             SmallImagesWarning,
             stacklevel=2,
