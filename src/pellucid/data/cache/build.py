@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 NAMED = 20  # broken images that an error names
 FAR_SMALLER = 0.5
-"""Of what a network takes: an image whose shorter side is less than this share of it is told of; of a crop all of it."""
+"""Of what a network takes (of a crop all of it): an image whose shorter side is less than this share is told of."""
 _HEADROOM = 1 << 20  # bytes beside the pixels: headers, manifest
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -76,7 +76,8 @@ def decode_rows(
         height, width = min(small, key=min)
         warnings.warn(
             f"{dataset.card.name}/{dataset.split}: of {number_of(len(rows), 'image(s)')}, {len(small):,} have a "
-            f"shorter side of less than {'' if share == 1 else 'half of '}what the network takes ({spec.height} × {spec.width} pixels; the "
+            f"shorter side of less than {'' if share == 1 else 'half of '}what the network takes "
+            f"({spec.height} × {spec.width} pixels; the "
             f"smallest has {height} × {width}). They are enlarged, and look blurred to it.",
             SmallImagesWarning,
             stacklevel=2,
