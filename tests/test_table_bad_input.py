@@ -104,7 +104,7 @@ def test_a_column_of_lists_among_the_boxes_is_refused(table, tmp_path, name):
 def test_without_pyarrow_the_extra_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     (tmp_path / "labels.parquet").write_bytes(b"PAR1")
-    refused(tmp_path / "labels.parquet", r"pip install 'pellucid\[parquet\]'")
+    refused(tmp_path / "labels.parquet", r"-e '\.\[parquet\]'")
 
 
 text = st.one_of(st.text(max_size=80), st.text('path,class\n";|01.png', max_size=80))
