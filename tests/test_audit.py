@@ -512,15 +512,25 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
     assert (one.kind, "1 of 255 grey levels" in one.text, "people do not see" in one.text) == ("holds", True, True)
     (one,) = said(("linf=32/255", 0.1), ("linf=16/255", 0.2))
     assert one.kind == "fails"
-    assert one.short == "is turned by changes of at most 16 of 255 grey levels in any pixel"
+    assert one.short == "is turned by changes of at most 16 of 255 grey levels in each pixel"
     assert "people do not see" not in one.text
     two = said(("linf=2/255", 0.99), ("l2=0.5", 0.1))
     assert [(s.kind, "see" in s.text) for s in two] == [("holds", True), ("fails", False)]
 
 
-def taken(low, high, lost=(-0.5, -0.1)):
-    """What an attack took, and how far what is left lies above half of the lead, as audit.json has both."""
-    return {"difference": dict(zip(("low", "high"), lost, strict=True)), "half": {"low": low, "high": high}}
+def taken(low, high, lost=(-0.5, -0.1), p=0.5):
+    """What an attack took, how far what is left lies above half of the lead, and how surely below 0, as in audit.json.
+
+    Args:
+        low: of the interval above half of the lead.
+        high: of it.
+        lost: the interval of what it took.
+        p: of the contrast with a constant answer, which is below 0.
+    """
+    return {
+        "difference": dict(zip(("low", "high"), lost, strict=True)), "half": {"low": low, "high": high},
+        "lead": {"value": -0.2, "p": p},
+    }  # fmt: skip
 
 
 def with_figures(results, figures):
@@ -637,14 +647,28 @@ def test_the_best_constant_answer_stands_beside_the_thresholds(audited):
     (line,) = [line for line in table.lines if (line.label, line.hint) == ("left", "the best constant answer")]
     assert line.cells[-1].value == "0.500"
     assert "would cost least of all thresholds" in table.note
-    costly = [r | ({"value": 0.9} if r["metric"] == "cost" and r["at"] != "constant" else {})
+    close = {"value": 0.4, "low": 0.3, "high": 0.5 - 1e-16}
+    costly = [r | (close if r["metric"] == "cost" and r["at"] != "constant" else {})
               for r in audited.results["rows"]]  # fmt: skip
     wrong = {"statements": [{"part": "calibration", "kind": "fails"}]}
     note = threshold_table(ResultsIndex(audited.results | {"rows": costly, "verdict": wrong}), use).note
     assert "They are shown not to be, so that it need not cost less than any other." in note
-    assert "A constant answer, which looks at no image, costs no more than either threshold for left and right." in note
+    assert "At neither threshold is it shown to cost less than a constant answer for left and right." in note
     fields = {(f.source, f.item): f.text for f in model_card(audited.results)}
     assert "0.500 with the best constant answer." in fields["CLAIM 2024", "38"]
+
+
+def test_of_many_classes_that_are_found_alike_the_card_counts_them(audited):
+    (row,) = [
+        r for r in audited.results["rows"] if (r["class"], r["at"], r["metric"]) == ("left", "its own", "sensitivity")
+    ]
+    rows = [
+        row | {"class": f"c{k}", "value": 0.0 if k < 22 else 1.0, "low": None, "high": None, "n": 1} for k in range(40)
+    ]
+    fields = {
+        (f.source, f.item): f.text for f in model_card(audited.results | {"rows": audited.results["rows"] + rows})
+    }
+    assert "lowest sensitivity: 22 classes 0.000 (1 image each)." in fields["CLAIM 2024", "38"]
 
 
 def test_the_card_keeps_what_is_shown_within_what_cannot_be_said(audited):
@@ -692,11 +716,28 @@ def test_a_size_that_leaves_less_than_chance_is_said_whatever_the_smallest_leave
         ("linf=8/255", 0, 0, 0.1),
     ):
         rows.append(attacked | {"at": str(BoundedAttack.parse(size)), "value": value, "low": low, "high": high})
-    results = audited.results | {"rows": rows, "attacks": {rows[-3]["at"]: taken(-0.1, 0.1)}}
-    results["classification"] = results["classification"] | {"baseline_attacked": 0.5}
-    (one,) = [s for s in summarize_audit(results).statements if s.part == "attack"]
-    said = "Under 4 of 255 grey levels in any pixel its accuracy lies wholly below what a constant answer has (0.50): "
-    assert f"{said}0.40 [0.30, 0.49]." in one.text
+    names = [row["at"] for row in rows[-3:]]
+
+    def told(*p):
+        attacks = {at: taken(-0.1, 0.1, p=one) for at, one in zip(names, p, strict=True)}
+        results = audited.results | {"rows": rows, "attacks": attacks}
+        results["classification"] = results["classification"] | {"baseline_attacked": 0.5}
+        return summarize_audit(results)
+
+    verdict = told(0.5, 0.02, 0.0001)
+    one, below = [s for s in verdict.statements if s.part == "attack"]
+    assert (one.kind, below.kind) == ("unclear", "fails")
+    assert below.text.startswith(
+        "Under 4 of 255 grey levels in each pixel its accuracy is 0.40 [0.30, 0.49], worse than"
+    )
+    assert "which has 0.50 on the same images (paired, p = 0.020)." in below.text
+    assert "is worse than a constant answer under changes of at most 4 of 255 grey levels in each pixel" in (
+        verdict.headline
+    )
+    # the sizes are tested from the largest down, up to the first that shows nothing
+    assert [s.kind for s in told(0.5, 0.02, 0.3).statements if s.part == "attack"] == ["unclear"]
+    (one,) = [s for s in told(0.03, 0.02, 0.01).statements if s.part == "attack"]
+    assert (one.kind, one.short) == ("fails", "is worse than a constant answer under changes that nobody sees")
 
 
 def test_maps_that_are_shown_to_be_worse_are_called_worse(audited):
@@ -718,21 +759,21 @@ def test_maps_that_are_shown_to_be_worse_are_called_worse(audited):
 
 
 @pytest.mark.parametrize(
-    ("clean", "attacked", "kind", "said"),
+    ("clean", "attacked", "p", "kind", "said"),
     [
-        ((0.8, 0.56, 0.94), (0.25, 0.09, 0.49), "fails", "is worse than a constant answer under"),  # whatever it had
-        ((0.8, 0.56, 0.94), (0.5, 0.3, 0.72), "unclear", ""),
-        ((0.3, 0.1, 0.5), (0.25, 0.09, 0.49), "unclear", ""),  # there was nothing to take
-        ((0.9, 0.72, 0.98), (0.6, 0.5, 0.75), "fails", "is turned by"),
+        ((0.8, 0.56, 0.94), (0.25, 0.09, 0.49), 0.01, "fails", "is worse than a constant answer under"),
+        ((0.8, 0.56, 0.94), (0.25, 0.09, 0.69), 0.06, "unclear", ""),  # though the interval lies below 0.7
+        ((0.3, 0.1, 0.5), (0.25, 0.09, 0.49), 0.01, "unclear", ""),  # there was nothing to take
+        ((0.9, 0.72, 0.98), (0.6, 0.5, 0.75), 0.3, "fails", "is turned by"),
     ],
 )
-def test_the_attack_is_judged_by_the_constant_answer_of_the_images_attacked(audited, clean, attacked, kind, said):
+def test_the_attack_is_judged_by_the_constant_answer_of_the_images_attacked(audited, clean, attacked, p, kind, said):
     """It is right on 0.7 of them, and on half of all."""
     at = str(TINY.attacks[0])
     figures = {("robustness", "accuracy", "0"): clean, ("robustness", "accuracy", at): attacked}
     results = with_figures(audited.results, figures)
     results["classification"] = results["classification"] | {"baseline_attacked": 0.7}
-    results["attacks"] = {at: taken(-0.4, -0.02)}
+    results["attacks"] = {at: taken(-0.4, -0.02, p=p)}
     (one,) = [s for s in summarize_audit(results).statements if s.part == "attack"]
     assert one.kind == kind
     assert one.short.startswith(said)
@@ -753,10 +794,16 @@ def test_half_of_the_lead_is_a_question_to_both_figures(audited, half, lost, kin
     at = str(TINY.attacks[0])
     figures = {("robustness", "accuracy", "0"): (0.95, 0.75, 1), ("robustness", "accuracy", at): (0.5, 0.3, 0.6)}
     results = with_figures(audited.results, figures) | {"attacks": {at: taken(*half, lost)}}
-    results["classification"] = results["classification"] | {"baseline_attacked": 0.4}
+    results["classification"] = results["classification"] | {
+        "baseline_attacked": 0.4,
+        "fewest_attacked": {"class": "left", "images": 1},
+    }
     (one,) = [s for s in summarize_audit(results).statements if s.part == "attack"]
     assert one.kind == kind
     assert ("Whether half of its lead over a constant answer is left" in one.text) == (kind == "unclear")
+    assert ("cannot be said: with 1 image of left there is no interval of the difference." in one.text) == (
+        half[0] is None
+    )
 
 
 def test_what_an_attack_takes_is_kept_beside_what_it_cost(audited):
@@ -768,20 +815,23 @@ def test_what_an_attack_takes_is_kept_beside_what_it_cost(audited):
 
 
 @pytest.mark.parametrize(
-    ("clean", "low", "high", "kind"),
+    ("clean", "p", "kind"),
     [
-        ((0.8, 0.65, 0.94), 0.1, 0.4, "fails"),
-        ((0.8, 0.65, 0.94), 0.4, 0.8, "unclear"),
-        ((0.5, 0.3, 0.69), 0.1, 0.4, "unclear"),  # it was worse before
-        ((0.8, None, None), 0.1, 0.4, "fails"),
+        ((0.8, 0.65, 0.94), 0.01, "fails"),
+        ((0.8, 0.65, 0.94), 0.2, "unclear"),  # though the whole interval lies below
+        ((0.5, 0.3, 0.69), 0.01, "unclear"),  # it was worse before
+        ((0.8, None, None), 0.01, "fails"),
     ],
 )
-def test_a_corruption_that_puts_it_below_a_constant_answer_fails_whatever_it_had(audited, clean, low, high, kind):
+def test_a_corruption_that_puts_it_below_a_constant_answer_fails_whatever_it_had(audited, clean, p, kind):
+    def lead(is_below):
+        return {"lead": {"value": -0.4, "p": 0.01, "p_corrected": p if is_below else 0.9}}
+
     rows = [
-        {"corruption": "blur", "severity": s, "value": 0.3, "low": low, "high": high if s >= at else 0.9, **FELL}
-        for s, at in zip(range(1, 6), (2, 2, 2, 2, 2), strict=True)
+        {"corruption": "blur", "severity": s, "value": 0.3, "low": 0.1, "high": 0.4, **lead(s >= 2), **FELL}
+        for s in range(1, 6)
     ]
-    rows += [{"corruption": "noise", "severity": s, "value": 0.3, "low": 0.1, "high": 0.6 if s > 3 else 0.9}
+    rows += [{"corruption": "noise", "severity": s, "value": 0.3, "low": 0.1, "high": 0.9, **lead(s > 3)}
              | FELL | ({} if s > 2 else {"p_corrected": 0.3}) for s in range(1, 6)]  # fmt: skip
     figures = {
         "metric": "accuracy", "clean": dict(zip(("value", "low", "high"), clean, strict=True)), "base": 0.7,
@@ -792,9 +842,9 @@ def test_a_corruption_that_puts_it_below_a_constant_answer_fails_whatever_it_had
     assert one.kind == kind
     if kind == "fails":
         assert one.short == "is worse than a constant answer under blur"
-        assert "blur from severity 2 (accuracy 0.30 [0.10, 0.40])" in one.text
+        assert "blur from severity 2 on (accuracy 0.30 [0.10, 0.40] at 2)" in one.text
         assert "(0.70 on these 30 images)" in one.text
-    assert "noise from severity 3 (accuracy 0.30 [0.10, 0.90])" in one.text  # as its corrected p says
+    assert "noise from severity 3 on (accuracy 0.30 [0.10, 0.90] at 3)" in one.text  # as its corrected p says
     assert one.advice
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 import pellucid as pl
-from pellucid.audit.facts import source_versions, what_it_is
+from pellucid.audit.facts import source_versions, title_of, what_is_not_known, what_it_is
 from pellucid.audit.results import general_limits
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.models import create_model
@@ -51,6 +51,13 @@ def test_a_folder_has_the_licence_and_the_credit_that_it_is_given(tmp_path):
     assert facts[1]["Licence of the images"] == "CC BY 4.0"
     assert facts[1]["Credit of the images"] == "A. Person, 2018"
     assert bare.fingerprint == stated.fingerprint
+    unknown = [what_is_not_known(model, whole, {"trained_on": None, "unknown": []}) for whole in (bare, stated)]
+    assert all(any(line.startswith("Who labelled the images") for line in of) for of in unknown)  # a credit says not
+
+
+def test_a_sample_of_the_classes_is_called_one_in_the_headline():
+    assert title_of(of_classes([0, 1])) == "Made (2 images, one of each of 2 of the 5 classes)"
+    assert title_of(of_classes([0, 1, 2, 3, 4])) == "Made"
 
 
 def test_the_library_that_a_network_comes_from_is_recorded():

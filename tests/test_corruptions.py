@@ -116,7 +116,13 @@ def test_what_they_leave_is_compared_with_the_same_images(images):
     assert (statement.kind, statement.short) == ("fails", "does not withstand noise")
     table = corruption_table(found)
     assert table.columns[:3] == ("Uncorrupted", "Severity 1", "Severity 2")
-    assert [cell.value for cell in table.lines[0].cells] == ["0.900", "0.900", *["0.400"] * 4, "2", "2"]
+    assert [cell.value for cell in table.lines[0].cells] == [
+        "0.900",
+        "0.900",
+        *["0.400"] * 4,
+        "2, 3, 4, 5",
+        "2, 3, 4, 5",
+    ]
     assert [cell.value for cell in table.lines[1].cells[-2:]] == ["not shown", "not shown"]
     level = found | {"base": found["clean"]["value"]}  # nothing to lose: that it loses nothing says nothing
     assert corruption_table(level).lines[0].cells[-1] is None
@@ -200,6 +206,37 @@ def test_a_verdict_needs_no_p_value(noisy, wrong, tests, kind):
     found = corruption_figures(logits, {"noise": [np.roll(logits, noisy, 1)] * 5, "blur": [logits] * 5}, data)
     assert found["tests"] == tests
     assert [statement.kind for statement in _elsewhere({"elsewhere": found})] == [kind]
+
+
+def test_worse_at_some_severities_is_not_said_of_those_between():
+    def row(severity, p):
+        return {
+            "corruption": "crop", "severity": severity, "value": 0.6, "low": 0.5, "high": 0.7, "p_corrected": p,
+            "difference": {"value": -0.2}, "half": {"low": -0.1},
+        }  # fmt: skip
+
+    rows = [row(s, p) for s, p in zip(range(1, 6), (1.0, 0.042, 0.48, 0.32, 0.002), strict=True)]
+    figures = {
+        "metric": "auroc", "images": 30, "clean": {"value": 0.79, "low": 0.67, "high": 0.85}, "base": 0.5,
+        "rows": rows, "lost": {"crop": None}, "tests": 5,
+    }  # fmt: skip
+    (statement,) = _elsewhere({"elsewhere": figures})
+    assert "under crop at severities 2 and 5 (AUROC 0.60 [0.50, 0.70] at 2)" in statement.text
+    assert "half of its lead over a constant answer under crop at severity 3 cannot be said" in statement.text
+
+
+def test_a_network_as_good_as_a_constant_answer_is_seldom_called_worse_than_it():
+    """Under any corruption: the answers are right as often as the class that is most frequent in truth."""
+    generator, trials, names = np.random.default_rng(3), 60, tuple(map(str, range(40)))
+    false = 0
+    for _ in range(trials):
+        truth = (generator.random(40) < 0.7).astype(int)
+        data = Dataset(DatasetCard("made", "Made", "multiclass", ("a", "b")), "test", names, names, truth, print)
+        answers = [np.eye(2)[np.where(generator.random(40) < 0.7, truth, 1 - truth)] for _ in range(16)]
+        corrupted = {name: answers[1 + 5 * k :][:5] for k, name in enumerate(("noise", "blur", "jpeg"))}
+        found = corruption_figures(answers[0], corrupted, data)
+        false += any(r["lead"]["value"] < 0 and r["lead"]["p_corrected"] < 0.05 for r in found["rows"])
+    assert false <= 6  # 0.025 of 60 are 1.5; of a binomial with that mean more than 6 come once in a thousand
 
 
 def test_bad_input():

@@ -203,21 +203,34 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
             pairs = [list(figures[m].values()) for m in ("sensitivity", "specificity")]
             balanced = balanced_of_labels(pairs[0], pairs[1], truth)
             rows += _row(answers, "classification", "balanced_accuracy", "mean", balanced)
-    return rows + _constant_rows(answers, uses, some, draws, joint=joint)
+    return rows + _constant_rows(answers, uses, some, draws, joint=joint, sourced=bool(use.prevalence))
+
+
+_NEVER = "never saying it: cost = prevalence × cost of a miss"
+_ALWAYS = "always saying it: cost = (1 − prevalence) × cost of a false alarm"
 
 
 def _constant_rows(
-    answers: Answers, uses: Sequence[ClassUse], numbers: Sequence[int], draws: Bootstrap, *, joint: bool
+    answers: Answers, uses: Sequence[ClassUse], numbers: Sequence[int], draws: Bootstrap, *, joint: bool, sourced: bool
 ) -> list[Row]:
-    """What the best constant answer costs of each class where there are costs, and, where there is one, their mean."""
+    """What the best constant answer costs of each class where there are costs, and, where there is one, their mean.
+
+    Args:
+        answers: of the images.
+        uses: of every class.
+        numbers: of the classes that have costs.
+        draws: over the images.
+        joint: whether there is a mean.
+        sourced: whether a prevalence was stated; else it is that of these images.
+    """
+    where = "" if sourced else ", with the prevalence of these images"
     costs = {k: uses[k].constant_cost for k in numbers if not math.isnan(uses[k].there)}
     places = {
-        answers.dataset.classes[k]: (cost, f"{'always' if says else 'never'} saying it; it follows from the prevalence")
-        for k, (cost, says) in costs.items()
+        answers.dataset.classes[k]: (cost, f"{_ALWAYS if says else _NEVER}{where}") for k, (cost, says) in costs.items()
     }
     if joint and costs:
         mean = math.fsum(cost for cost, _ in costs.values()) / len(costs)
-        places[MEAN] = (mean, "the best constant answer of each class; it follows from the prevalences")
+        places[MEAN] = (mean, f"the best constant answer of each class{where}")
     figures = {
         name: replace(Replicates.undefined("", len(answers.dataset), draws), value=cost, reason=None, lacking=how)
         for name, (cost, how) in places.items()

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.audit.groups import difference_test
-from pellucid.audit.half_lead import HALF, constant_figure, half_lead
+from pellucid.audit.half_lead import HALF, constant_figure, half_lead, lead
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.evaluation.metrics.classification import accuracy, classification_table
 from pellucid.evaluation.metrics.paired_tests import holm
@@ -43,8 +43,9 @@ def corruption_figures(
 
     Returns:
         `metric`; `clean`, its figure; `base`, what a constant answer has; `rows`, one for each corruption and severity,
-        with the paired difference and its p value, and `half`, how far it lies above the middle between `clean` and
-        `base` with its own; the p values of either question are corrected after Holm for all rows; and `lost`: of each
+        with the paired difference and its p value, `half`, how far it lies above the middle between `clean` and
+        `base`, and `lead`, how far above `base`, each with its own; the p values of each of the three questions are
+        corrected after Holm for all rows; and `lost`: of each
         corruption the least severity at which both are shown, a loss, and less than half of what the model has above a
         constant answer left; None where there is none.
     """
@@ -72,12 +73,14 @@ def corruption_figures(
                     **own.estimate().to_json(),
                     **difference_test(own, clean),
                     "half": half_lead(own, clean, constant),
+                    "lead": lead(own, constant),
                 }
             )
     for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_corrected"] = p
-    for row, p in zip(rows, holm([row["half"]["p"] for row in rows]), strict=True):
-        row["half"]["p_corrected"] = p
+    for question in ("half", "lead"):
+        for row, p in zip(rows, holm([row[question]["p"] for row in rows]), strict=True):
+            row[question]["p_corrected"] = p
     better = clean.estimate().low > base  # else there is nothing to lose
     lost: dict[str, int | None] = dict.fromkeys(corrupted)
     for row in reversed(rows):

@@ -78,8 +78,7 @@ def what_is_not_known(model: Model, whole: Dataset, record: Mapping[str, Any]) -
             "Which images belong together, as of one patient or scene: the intervals take each by itself, perhaps too "
             "narrow."
         )
-    if not whole.card.citation:
-        missing.append("Who labelled the images, how, and how often two people agree on them.")
+    missing.append("Who labelled the images, how, and how often two people agree on them.")
     return missing
 
 
@@ -146,6 +145,12 @@ def _images(whole: Dataset, used: Dataset) -> str:
     some = "" if len(used) == len(whole) else f", chosen at random from {len(whole):,}"
     people = "" if used.patients == used.ids else f" of {patients:,} patients"
     return f"{card.title}, part {whole.split}: {len(used):,} images{people}{_of_how_many_classes(whole)}{some}"
+
+
+def title_of(whole: Dataset) -> str:
+    """What a part of a dataset is called in a headline; of a sample that lacks classes, with how many it has."""
+    of = _of_how_many_classes(whole)
+    return f"{whole.card.title} ({len(whole):,} images{of})" if of else whole.card.title
 
 
 def classes_without_images(whole: Dataset) -> int:

@@ -1,4 +1,4 @@
-"""Whether half of what a model has above a constant answer is left: a contrast of figures on the same images."""
+"""What a model has above a constant answer, and whether half of it is left: contrasts of figures on the same images."""
 
 from __future__ import annotations
 
@@ -29,6 +29,20 @@ def constant_figure(dataset: Dataset, draws: Bootstrap) -> Replicates | float:
         return HALF
     number = int(one_hot(dataset).sum(0).argmax())
     return accuracy(np.full(len(dataset), float(number)), dataset.targets, draws)
+
+
+def lead(figure: Replicates, base: Replicates | float) -> dict[str, Any]:
+    """How far a figure lies above that of a constant answer on the same images: below 0 it is worse than that answer.
+
+    Args:
+        figure: of these images, altered or not.
+        base: of a constant answer on them, paired with it, or a number that is no estimate.
+
+    Returns:
+        `value`, `low`, `high`, and `p` of the two-sided test that both are equal; NaN where nothing is known.
+    """
+    test = difference_test(figure, base if not isinstance(base, float) else figure * 0.0 + base)
+    return {**test["difference"], "p": test["p"]}
 
 
 def half_lead(figure: Replicates, clean: Replicates, base: Replicates | float) -> dict[str, Any]:

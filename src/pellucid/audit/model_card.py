@@ -14,7 +14,7 @@ from pellucid.audit.classification import CONSTANT, OWN, SUGGESTED
 from pellucid.audit.facts import listed
 from pellucid.report.tables.metrics import defined, method_label, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
-from pellucid.utils.words import interval_text, joined
+from pellucid.utils.words import interval_text, joined, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -30,6 +30,8 @@ PARTS = {
     "trust": "explanations", "localization": "where maps fall", "data": "the images",
 }  # fmt: skip
 """What the statements of a part are on."""
+TIES = 3
+"""Classes that are named as those found least; where more of them share the lowest figure, they are counted."""
 SIGNIFICANT = ("auroc", "average_precision", "accuracy", "balanced_accuracy")
 
 
@@ -224,7 +226,13 @@ class _Known:
         text = "; ".join(f"{whose.format(r['metric'])} {_shown(r)}" for r in means)
         worst = sorted((r for r in rows if r["metric"] == "sensitivity" and r["class"] != MEAN and defined(r["value"])),
                        key=lambda r: float(r["value"]))  # fmt: skip
-        lowest = listed([f"{readable(r['class'])} {_shown(r)}" for r in worst[: min(3, len(worst) // 2)]])
+        tied = [r for r in worst if r["value"] == worst[0]["value"]]
+        if len(tied) > TIES:
+            sizes = [number_of(n, "image(s)") for n in sorted({r["n"] for r in tied})]
+            each = f"{sizes[0]} each" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} each"
+            lowest = f"{len(tied):,} classes {number(worst[0]['value'])} ({each})"
+        else:
+            lowest = listed([f"{readable(r['class'])} {_shown(r)}" for r in worst[: min(TIES, len(worst) // 2)]])
         text = f"{text}; lowest sensitivity: {lowest}." if lowest else text
         return f"{text}{self.costs(named)}", "No figure is defined on these images."
 
@@ -258,7 +266,7 @@ class _Known:
         return " ".join(f"{text[:1].upper()}{text[1:]}" for text in texts), "Nothing that was measured calls for any."
 
     def details(self) -> Answer:
-        return f"audit.json and the tables beside this card; `{self.results['command'] or 'pl.audit'}`.", ""
+        return f"audit.json, and the tables that the command writes; `{self.results['command'] or 'pl.audit'}`.", ""
 
     def testing(self) -> Answer:
         text = f"{self.fact('Images')} Audited on {self.results['created'][:10]}. {self.statistics()[0]}"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pellucid.audit.classification import OWN, SUGGESTED, constant_accuracy
 from pellucid.audit.facts import classes_without_images
 from pellucid.evaluation.metrics.comparison import MANY_CLASSES, Row
+from pellucid.evaluation.metrics.validation import one_hot
 from pellucid.report.tables.long_form import LongTable, flat
 from pellucid.report.tables.results_index import MEAN
 from pellucid.utils.resources import finite
@@ -37,7 +40,7 @@ def general_limits(whole: Dataset) -> list[str]:
     if missing := classes_without_images(whole):
         limits.append(
             f"Of {missing:,} of the {len(whole.classes):,} classes there is no image: the accuracy is that on the "
-            "others, and none that is published for the whole."
+            "others, and not comparable with published accuracies."
         )
     return limits
 
@@ -83,6 +86,7 @@ def classification_json(
         {
             "baseline": figures.baseline,
             "baseline_attacked": constant_accuracy(attacked),
+            "fewest_attacked": _fewest(attacked),
             "resamples": figures.resamples,
             "plug_in_error": None if figures.reliability is None else figures.reliability.plug_in,
             "reliability": bins,
@@ -93,6 +97,19 @@ def classification_json(
         }
     )
     return plain
+
+
+def _fewest(dataset: Dataset) -> dict[str, Any] | None:
+    """Of several labels, the one whose images are the fewest of those that have an AUROC, and how many they are."""
+    if dataset.task != "multilabel":
+        return None
+    truth = one_hot(dataset)
+    counts = {name: int(np.nansum(truth[:, k])) for k, name in enumerate(dataset.classes) if (truth[:, k] == 0).any()}
+    there = {name: count for name, count in counts.items() if count}
+    if not there:
+        return None
+    name = min(there, key=lambda one: there[one])
+    return {"class": name, "images": there[name]}
 
 
 def shown_rows(rows: Sequence[Row], classes: Sequence[str]) -> list[Row]:
@@ -159,8 +176,8 @@ def _flat_differences(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]
     """One line for each row, its difference in columns of their own."""
     lines = []
     for row in rows:
-        line = {key: value for key, value in row.items() if key not in ("difference", "half")}
-        for name in ("difference", "half"):
+        line = {key: value for key, value in row.items() if key not in ("difference", "half", "lead")}
+        for name in ("difference", "half", "lead"):
             line |= {f"{name}_{key}": value for key, value in row[name].items()}
         lines.append(line)
     return lines

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.audit.classification import OWN
 from pellucid.audit.facts import listed
+from pellucid.evaluation.metrics.intervals import MINIMUM
 from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.evaluation.robustness.corruptions import corruption_label
-from pellucid.report.tables.corruptions import worse_from
-from pellucid.report.tables.metrics import METRICS, defined, method_label, number, readable, small_share
+from pellucid.report.tables.corruptions import is_below, lost_at, severities_text, worse_at
+from pellucid.report.tables.metrics import METRICS, defined, method_label, number, p_text, readable, small_share
 from pellucid.report.tables.pivot import strength_of
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.words import interval_text, joined, number_of
@@ -26,7 +27,7 @@ HALF = 0.5
 """Of a class's images, or of what a model can do beyond a constant answer: what must at least be left; a convention."""
 FEW = 6
 """Images of a class from which on something is said of it: five that all go wrong still allow a half."""
-PLACE = "place_gain"
+PLACE, RANK = "place_gain", "attacked_rank"
 EXPLAINS = ("trust", "localization")
 """The parts of the report whose statements are on explanations."""
 UNSEEN = 2 / 255
@@ -148,7 +149,11 @@ def _ranks(index: ResultsIndex) -> Statement:
     if row is None or not _whole(row):
         return Statement("unclear", "classification", unshown, f"Whether it classifies cannot be said: {_why(row)}.")
     several = index.results["data"]["task"] == "multilabel"
-    pair = "that shows a finding is ranked above one that does not" if several else "of a class is ranked above another"
+    pair = (
+        "that shows a finding is ranked above one that does not"
+        if several
+        else "of a class is ranked above one of another class"
+    )
     text = f"An image {pair} with a chance of {_shown(row, _decimals(row, HALF))} (mean AUROC; 0.5 is chance)."
     figure = f"(mean AUROC {number(row['value'], 2)})"
     if row["low"] > HALF:
@@ -203,30 +208,31 @@ def _classes(index: ResultsIndex) -> list[Statement]:
         advice_on = ("lower the threshold", "Raise the threshold; see the suggested one")
     elif two:  # the more probable is said, and there is no threshold to move
         alarms = []
-        advice_on = ("say it at a lower probability than one half", "")
+        advice_on = ("", "")
     else:
         advice_on = ("weigh its classes by what errors cost", "Look at what it takes for them, among the confusions")
     noun = "finding" if several else "class"
     if not missed:
         text = f"There are too few images of each {noun} (fewer than {FEW}) to say which of them it misses."
-        return [Statement("unclear", "classes", "", text, "Audit more images of each.")]
+        return [Statement("unclear", "classes", "", text, f"Audit more images of each {noun}.")]
     statements = []
     if bad := [r for r in missed if r["high"] < HALF]:
         names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in bad], 4)
         text = f"It finds fewer than half of the images of {names}."
         short = f"misses most images of {listed([readable(r['class']) for r in bad], 2)}"
-        advice = f"Do not rely on its silence there; {advice_on[0]}, or train with more of these images."
+        whose = listed([readable(r["class"]) for r in bad], 4)
+        advice = f"On {whose}: do not rely on its silence; {advice_on[0]}, or train with more of these images."
         if two:
             pairs = {r["class"]: next(name for name in names_of if name != r["class"]) for r in bad}
             short = f"takes most images of {joined([f'{readable(a)} for {readable(b)}' for a, b in pairs.items()])}"
-            advice = LOOK if len(bad) == 2 else advice
+            advice = LOOK if len(bad) == 2 else _advice_on_two(*(readable(n) for n in next(iter(pairs.items()))))
         statements.append(Statement("fails", "classes", short, text, advice))
     if bad := [r for r in alarms if r["high"] < HALF]:
         names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in bad], 4)
         text = f"It says {names} on more than half of the images without it (in brackets: the specificity)."
         which = listed([readable(r["class"]) for r in bad], 2)
         short = f"reports {which} on most images without {'it' if len(bad) == 1 else 'them'}"
-        advice = f"{advice_on[1]}."
+        advice = f"On {which}: {advice_on[1][:1].lower()}{advice_on[1][1:]}."
         statements.append(Statement("fails", "classes", short, text, advice))
     open_ = [r for r in missed if r["low"] < HALF <= r["high"]]
     good = [r for r in missed if r["low"] >= HALF]
@@ -241,8 +247,16 @@ def _classes(index: ResultsIndex) -> list[Statement]:
     elif open_:
         names = listed([readable(r["class"]) for r in open_], 4)
         text = f"Whether it finds half of the images of {names} cannot be said."
-        statements.append(Statement("unclear", "classes", "", text, "Audit more images of each."))
+        statements.append(Statement("unclear", "classes", "", text, f"Audit more images of {names}."))
     return statements
+
+
+def _advice_on_two(lacking: str, other: str) -> str:
+    """What to do where most images of one of two exclusive classes are taken for the other."""
+    return (
+        f"Where it says {other}, it may be {lacking}: say {lacking} at a lower probability than one half, or train with "
+        "more images of it."
+    )
 
 
 def _calibrated(index: ResultsIndex) -> list[Statement]:
@@ -315,68 +329,81 @@ def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
     cells = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
     if clean["low"] is None or clean["low"] <= base:
         return [_below_constant(figures, measure)]
-    broken = {name: at for name, at in figures["lost"].items() if at is not None and at <= MODERATE}
+    broken = {name: at for name, at in lost_at(figures).items() if at and at[0] <= MODERATE}
     if broken:
-        texts = [_from(cells[name, at], measure) for name, at in broken.items()]
+        texts = [_where(cells[name, at[0]], at, measure) for name, at in broken.items()]
         text = (
             f"It keeps less than half of its lead over a constant answer under {listed(texts, 9)}; on the same images "
         )
         text += f"uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(broken))}."
         short = f"does not withstand {listed([corruption_label(name) for name in broken], 3)}"
         return [Statement("fails", "elsewhere", short, text, CORRUPTED)]
-    sure = [
-        r["half"]["low"] is not None and r["half"]["low"] >= 0
-        for r in figures["rows"] if r["severity"] == MODERATE
-    ]  # fmt: skip
-    if all(sure):
+    moderate = [r for r in figures["rows"] if r["severity"] == MODERATE]
+    sure, unsure = (
+        [corruption_label(r["corruption"]) for r in moderate if _keeps_half(r) is keeps] for keeps in (True, False)
+    )
+    if not unsure:
         text = (
             "It keeps at least half of its lead over a constant answer under every corruption of severity "
             f"{MODERATE}{_worse(figures, measure)}."
         )
         return [Statement("holds", "elsewhere", f"withstands common corruptions of severity {MODERATE}", text)]
+    lead = "half of its lead over a constant answer"
+    keeps = ""
+    if sure:
+        keeps, lead = f"It keeps at least {lead} under {joined(sure)} at severity {MODERATE}. ", "that much"
     text = (
-        "Whether it keeps half of its lead over a constant answer under each corruption of severity "
-        f"{MODERATE} cannot be said{_worse(figures, measure)}."
+        f"{keeps}Whether it keeps {lead} under {joined(unsure)} at severity {MODERATE} cannot be "
+        f"said{_worse(figures, measure)}."
     )
     return [Statement("unclear", "elsewhere", "", text, "Corrupt more images (`--corrupted`).")]
 
 
-def _from(row: Mapping[str, Any], measure: str) -> str:
-    """Under which corruption, from which severity on, and what is left there."""
-    return f"{corruption_label(row['corruption'])} from severity {row['severity']} ({measure} {_shown(row)})"
+def _keeps_half(row: Mapping[str, Any]) -> bool:
+    return row["half"]["low"] is not None and row["half"]["low"] >= 0
+
+
+def _where(row: Mapping[str, Any], severities: Sequence[int], measure: str) -> str:
+    """Under which corruption, at which severities, and what is left at the first of them, whose row it is."""
+    first = f" at {severities[0]}" if len(severities) > 1 else ""
+    return f"{corruption_label(row['corruption'])} {severities_text(severities)} ({measure} {_shown(row)}{first})"
 
 
 def _worse(figures: Mapping[str, Any], measure: str, but: Collection[str] = ()) -> str:
-    """The end of a sentence: under which other corruptions it is worse than without, from which severity on."""
+    """The end of a sentence: under which other corruptions it is worse than without, at which severities."""
     cells = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
-    worse = {name: at for name, at in worse_from(figures).items() if at is not None and name not in but}
+    worse = {name: at for name, at in worse_at(figures).items() if at and name not in but}
     if not worse:
         return ""
-    texts = [_from(cells[name, at], measure) for name, at in worse.items()]
+    texts = [_where(cells[name, at[0]], at, measure) for name, at in worse.items()]
     without = "" if but else f", which has {_shown(figures['clean'])},"
     return f". It is worse than uncorrupted{without} under {listed(texts, 9)}"
 
 
 def _below_constant(figures: Mapping[str, Any], measure: str) -> Statement:
-    """Of a model that is not shown to beat a constant answer on clean images: which corruptions put it below one."""
+    """Of a model that is not shown to beat a constant answer on clean images: which corruptions put it below one.
+
+    By the paired contrast of both, corrected for all corruptions and severities.
+    """
     clean, base = figures["clean"], figures["base"]
     text = (
         "Whether it keeps half of its lead over a constant answer under common corruptions cannot be said: without "
         f"them, on {figures['images']:,} images, it is not shown to beat one{_worse(figures, measure)}."
     )
-    below = [
-        r for r in figures["rows"] if r["severity"] <= MODERATE and r["high"] is not None and r["high"] < base
-    ]  # by severity, of each corruption
+    below: dict[str, list[Mapping[str, Any]]] = {}
+    for row in figures["rows"]:  # by severity, of each corruption
+        if is_below(row["lead"]):
+            below.setdefault(row["corruption"], []).append(row)
+    below = {name: own for name, own in below.items() if own[0]["severity"] <= MODERATE}
     if not below or (clean["high"] is not None and clean["high"] < base):  # there was nothing to take
         advice = "Corrupt more images (`--corrupted`), so that what it has above a constant answer can be told."
         return Statement("unclear", "elsewhere", "", text, advice)
-    first = {r["corruption"]: r for r in reversed(below)}
-    texts = [_from(r, measure) for r in reversed(first.values())]
+    texts = [_where(own[0], [r["severity"] for r in own], measure) for own in below.values()]
     text = (
         f"It is worse than a constant answer ({number(base, 2)} on these {figures['images']:,} images) under "
-        f"{listed(texts, 9)}; uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(first))}."
+        f"{listed(texts, 9)}; uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(below))}."
     )
-    short = f"is worse than a constant answer under {listed([corruption_label(name) for name in reversed(first)], 3)}"
+    short = f"is worse than a constant answer under {listed([corruption_label(name) for name in below], 3)}"
     return Statement("fails", "elsewhere", short, text, CORRUPTED)
 
 
@@ -421,16 +448,26 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
         smallest = min((at for at in sizes if strength_of(at)[0] == norm), key=lambda at: strength_of(at)[1])
         row = index.row("robustness", name, index.variants[0], at=smallest)
         measure = "mean AUROC" if several else "accuracy"
-        if row is not None and _whole(row) and _whole(clean):
-            one = _withstands(smallest, row, clean, base, measure, index.results["attacks"][smallest])
-            is_said = "A constant answer has" in one.text
-            others = [at for at in sizes if strength_of(at)[0] == norm and not (at == smallest and is_said)]
-            text = one.text + _wholly_below(index, others, name, base, measure)
-            statements.append(replace(one, text=text))
-        else:
+        if row is None or not _whole(row) or not _whole(clean):
             lacking = clean if not _whole(clean) else row
             text = f"What {measure} a change of {smallest} leaves cannot be said: {_why(lacking)}."
             statements.append(Statement("unclear", "attack", "", text, "Attack more images of each class."))
+            continue
+        one = _withstands(smallest, row, clean, base, measure, index.results["attacks"][smallest],
+                         _scarcest(index.results))  # fmt: skip
+        own = sorted((at for at in sizes if strength_of(at)[0] == norm), key=lambda at: strength_of(at)[1])
+        least = _least_below(own, index.results["attacks"]) if clean["high"] >= base else None
+        if least is None:
+            statements.append(one)
+            continue
+        below = _below(least, index.row("robustness", name, index.variants[0], at=least), base, measure,
+                       index.results["attacks"][least]["lead"])  # fmt: skip
+        if one.kind == "fails":
+            statements.append(replace(one, text=f"{one.text} {below.text}"))
+        elif least == smallest:  # nothing of half a lead is to be asked then
+            statements.append(replace(below, text=f"{one.text} {below.text}"))
+        else:
+            statements += [one, below]
     area = index.row("ara", "ara_attack", index.variants[0])
     if statements and area is not None and defined(area["value"]):
         why = f": {area['reason']}" if area.get("reason") else "" if _whole(area) else f": {_why(area)}"
@@ -440,14 +477,42 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
     return statements
 
 
-def _wholly_below(index: ResultsIndex, sizes: Sequence[str], name: str, base: float, measure: str) -> str:
-    """The least of these sizes under which the whole interval lies below a constant answer, as a sentence."""
-    what = "chance" if measure == "mean AUROC" else "what a constant answer has"
-    for size in sorted(sizes, key=lambda at: strength_of(at)[1]):
-        row = index.row("robustness", name, index.variants[0], at=size)
-        if row is not None and _whole(row) and row["high"] < base:
-            return f" Under {_size(size)} its {measure} lies wholly below {what} ({number(base, 2)}): {_shown(row)}."
-    return ""
+def _least_below(sizes: Sequence[str], attacks: Mapping[str, Any]) -> str | None:
+    """The least size from which on every one is shown to leave less than a constant answer has; None without one.
+
+    They are tested from the largest down, up to the first that does not show it, which needs no correction for how many
+    they are (a fixed sequence).
+
+    Args:
+        sizes: of one norm, ascending.
+        attacks: by size, with the paired contrast `lead`.
+    """
+    least = None
+    for size in reversed(sizes):
+        if not is_below(attacks[size]["lead"]):
+            break
+        least = size
+    return least
+
+
+def _below(size: str, row: Mapping[str, Any] | None, base: float, measure: str, lead: Mapping[str, Any]) -> Statement:
+    """That it is worse than a constant answer under changes of a size."""
+    figure = "" if row is None else f"its {measure} is {_shown(row)}"
+    if measure == "mean AUROC":
+        text, what = f"Under {_size(size)} {figure}, below chance ({number(base, 2)}).", "chance"
+    else:
+        what = "a constant answer"
+        text = (
+            f"Under {_size(size)} {figure}, worse than a constant answer, which has {number(base, 2)} on the same "
+            f"images (paired, p {'' if lead['p'] < 0.001 else '= '}{p_text(lead['p'])})."
+        )
+    changes = "changes that nobody sees" if _is_unseen(size) else f"changes of at most {_size(size)}"
+    return Statement("fails", "attack", f"is worse than {what} under {changes}", text, ATTACKED)
+
+
+def _is_unseen(size: str) -> bool:
+    norm, length = strength_of(size)
+    return norm.endswith("L∞") and length <= UNSEEN * 1.001  # a row's size has six digits
 
 
 def _withstands(
@@ -457,35 +522,47 @@ def _withstands(
     base: float,
     measure: str,
     loss: Mapping[str, Any],
+    scarce: str,
 ) -> Statement:
     """What is left under the smallest attack of a norm, of what the model has above a constant answer."""
-    norm, length = strength_of(size)
-    unseen = norm.endswith("L∞") and length <= UNSEEN * 1.001  # a row's size has six digits
+    unseen = _is_unseen(size)
     before, after = (number(one["value"], 2) for one in (clean, attacked))
     change = f"leaves its {measure} at" if before == after else f"brings its {measure} from {before} to"
     hint = ", which people do not see," if unseen else ""
     text = f"A change of at most {_size(size)}{hint} {change} {_shown(attacked)}."
     changes = "changes that nobody sees" if unseen else f"changes of at most {_size(size)}"
     if clean["low"] <= base:
-        if attacked["high"] < base <= clean["high"]:
-            text += f" A constant answer has {number(base, 2)} on the same {clean['n']:,} images."
-            return Statement("fails", "attack", f"is worse than a constant answer under {changes}", text, ATTACKED)
         text += (
-            " What that takes from it cannot be said: it is not shown to beat a constant answer on the unaltered "
-            "images."
+            " Whether half of its lead over a constant answer is left cannot be said: on the unaltered images it is "
+            f"not shown to beat one ({number(base, 2)} on these {clean['n']:,} images)."
         )
         return Statement("unclear", "attack", "", text, "Attack more images of each class.")
     half = loss["half"]
-    if _is_below(half) and _is_below(loss["difference"]):
+    if _is_under(half) and _is_under(loss["difference"]):
         return Statement("fails", "attack", f"is turned by {changes}", text, ATTACKED)
     if defined(half["low"]) and half["low"] >= 0:
         return Statement("holds", "attack", f"keeps most of what it can under {changes}", text)
-    text += " Whether half of its lead over a constant answer is left cannot be said."
+    text += f" Whether half of its lead over a constant answer is left cannot be said{_reason_of(half, scarce)}."
     return Statement("unclear", "attack", "", text, "Attack more images.")
 
 
-def _is_below(difference: Mapping[str, Any]) -> bool:
+def _is_under(difference: Mapping[str, Any]) -> bool:
     return defined(difference["high"]) and difference["high"] < 0
+
+
+def _reason_of(half: Mapping[str, Any], scarce: str) -> str:
+    """Why there is no interval of a contrast, where there is none."""
+    if defined(half["low"]):
+        return ""
+    return f": {f'with {scarce} ' if scarce else ''}there is no interval of the difference"
+
+
+def _scarcest(results: Mapping[str, Any]) -> str:
+    """The class with too few images attacked for an interval, the fewest of all, and how many; empty without one."""
+    one = results["classification"]["fewest_attacked"]
+    if one is None or one["images"] >= MINIMUM:
+        return ""
+    return f"{number_of(one['images'], 'image(s)')} of {readable(one['class'])}"
 
 
 def _explained(results: Mapping[str, Any]) -> list[Statement]:
@@ -495,13 +572,13 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
     methods = list(dict.fromkeys(r["method"] for r in rows))
     if not methods:
         return []
-    failed = {m: [r["label"] for r in rows if r["method"] == m and r["verdict"] == "no"] for m in methods}
+    failed = {m: [r for r in rows if r["method"] == m and r["verdict"] == "no"] for m in methods}
     above = {m: sum(r["method"] == m and r["verdict"] == "yes" for r in rows) for m in methods}
     spared = {m: sum(r["method"] == m and r["verdict"] == "not refuted" for r in rows) for m in methods}
     tests = {m: sum(r["method"] == m for r in rows) for m in methods}
     statements = []
     if bad := [m for m in methods if failed[m]]:
-        text = " ".join(f"{method_label(m)} fails: {'; '.join(failed[m])}." for m in bad)
+        text = " ".join(_how_it_fails(m, failed[m]) for m in bad)
         none = len(bad) == len(methods)
         short = "has no explanation that passes every test of trust" if none else ""
         advice = f"Show nobody a map of {_either([method_label(m) for m in bad])} as the reason of a decision."
@@ -530,6 +607,25 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
         )
         statements.append(Statement("unclear", "trust", "", text, "Judge more images (`pellucid trust`)."))
     return statements
+
+
+def _how_it_fails(method: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The tests that a method fails, each with its figure: what attacks do to its map is a sentence of its own."""
+    texts = []
+    attacked = [r for r in rows if r["measure"] == RANK]
+    if others := [r for r in rows if r["measure"] != RANK]:
+        which = "; ".join(f"{r['label']} ({_shown(r, _decimals(r, r['bar']))}, {_on_how_many(r)})" for r in others)
+        texts.append(f"{method_label(method)} fails: {which}.")
+    texts += [
+        f"An attack that leaves the answer alone turns {method_label(method)}'s map into another (rank correlation "
+        f"{_shown(r, _decimals(r, r['bar']))}, {_on_how_many(r)})."
+        for r in attacked
+    ]
+    return " ".join(texts)
+
+
+def _on_how_many(row: Mapping[str, Any]) -> str:
+    return number_of(row["n"], "image(s)")
 
 
 def _located(results: Mapping[str, Any]) -> list[Statement]:
@@ -594,7 +690,13 @@ def _seen(results: Mapping[str, Any]) -> list[Statement]:
     if record["trained_on"] is None:
         text = "The training images are not known: if some of these are among them, every figure flatters it."
         return [
-            Statement("unclear", "data", "", text, "Ask for the list, or audit images that are newer than the model.")
+            Statement(
+                "unclear",
+                "data",
+                "",
+                text,
+                "Ask for the list of training images, or audit images that are newer than the model.",
+            )
         ]
     if record["trained_on"]:
         text = f"{record['trained_on']:,} of the {record['images']:,} images are ones that it was trained on."
@@ -621,10 +723,10 @@ def _size(at: str) -> str:
 
     Example:
         >>> _size("L∞ 0.00392157"), _size("PGD L∞ 0.00392157"), _size("L2 0.5")
-        ('1 of 255 grey levels in any pixel', '1 of 255 grey levels in any pixel', 'L2 0.5')
+        ('1 of 255 grey levels in each pixel', '1 of 255 grey levels in each pixel', 'L2 0.5')
     """
     norm, size = strength_of(at)
-    return f"{size * 255:.3g} of 255 grey levels in any pixel" if norm.endswith("L∞") else at
+    return f"{size * 255:.3g} of 255 grey levels in each pixel" if norm.endswith("L∞") else at
 
 
 def _whole(row: Mapping[str, Any]) -> bool:

@@ -15,9 +15,9 @@ from pellucid.attacks.tight import check_effort
 from pellucid.attacks.under_attack import costs, masked_gradients
 from pellucid.audit.cases import surest_and_wrong
 from pellucid.audit.estimate import measured_paces, seconds_planned
-from pellucid.audit.facts import source_versions, what_is_not_known, what_it_is
+from pellucid.audit.facts import source_versions, title_of, what_is_not_known, what_it_is
 from pellucid.audit.groups import group_figures, make_groupings
-from pellucid.audit.model_card import as_markdown, model_card
+from pellucid.audit.model_card import Field, as_markdown, model_card
 from pellucid.audit.parts import Parts
 from pellucid.audit.results import (
     classification_json,
@@ -153,7 +153,7 @@ class Audit(Result):
         tables = long_tables(self.results, self.measured)
         write_tables(tables, folder / "tables")
         write_json(folder / JSON, self.results)
-        write_text(folder / CARD, as_markdown(self.results, model_card(self.results)))
+        write_text(folder / CARD, as_markdown(self.results, [Field(**field) for field in self.results["card"]]))
         if self.discovery is not None:
             self.discovery.save(folder / DISCOVERY)
         write_audit(self.results, self.pictures, self.wrong, folder / PAGE, self.discovery)
@@ -296,7 +296,7 @@ def audit(
     results: dict[str, Any] = {
         "format": 1,
         "name": "audit",
-        "title": f"{label} on {session.whole.card.title}",
+        "title": f"{label} on {title_of(session.whole)}",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "device": str(device_of(model)),
@@ -330,7 +330,7 @@ def audit(
     }  # fmt: skip
     every = {**results, "rows": [row.to_json() for row in rows]}  # the page shows fewer of many classes
     results["verdict"] = summarize_audit(every).to_json()
-    results["card"] = [one.to_json() for one in model_card(results)]
+    results["card"] = [one.to_json() for one in model_card(every | {"verdict": results["verdict"]})]
     results["seconds"] = time.monotonic() - started
     notes = [*session.warnings, *about_columns, *(f"no groups by {name}: {why}." for name, why in no_groups.items())]
     notes += [sentence for attack, one in outcomes for sentence in masked_gradients(str(attack), one)]

@@ -58,7 +58,7 @@ CARD = DatasetCard(
 
 SAMPLE_CARD = replace(
     CARD,
-    title="a sample of ImageNet (ILSVRC 2012) that the user gave",
+    title="a sample of ImageNet",
     notes="1,000 classes, called by their WordNet ids where these are known; the images that the table names.",
 )
 

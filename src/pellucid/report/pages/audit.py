@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pages.trust import trust_parts
 from pellucid.report.tables import areas, pivot
 from pellucid.report.tables.cells import Cell, PageTable, TableRow, across, estimate, reasons_once, size
-from pellucid.report.tables.corruptions import worse_from
+from pellucid.report.tables.corruptions import lost_at, worse_at
 from pellucid.report.tables.metrics import Metric, defined, duration, metric, number, p_text, readable, small_share
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 from pellucid.utils.resources import write_text
@@ -32,8 +33,11 @@ if TYPE_CHECKING:
 MAIN = (
     "accuracy", "balanced_accuracy", "auroc", "average_precision", "calibration_error", "overconfidence", "brier",
 )  # fmt: skip
+PLACE = "place_gain"
 SUSPECTS = 3  # on this page; their own has all
 OWN, SUGGESTED, CONSTANT = "its own", "suggested", "constant"  # the thresholds, as the rows have them
+ROUNDING = 1e-9
+"""Up to which two costs are the same."""
 SIGNS = {"holds": ("✓", "What holds"), "fails": ("✗", "What does not hold"), "unclear": ("?", "What cannot be said")}
 
 
@@ -93,7 +97,10 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
     index = ResultsIndex(results)
     part, several = results["classification"], results["data"]["task"] == "multilabel"
     reliability = reliability_diagram(part["reliability"], several=several)
-    targets = [(pivot.localization(index, t["name"]), of_which_classes(t)) for t in index.targets]
+    targets = [
+        (pivot.localization(index, t["name"]), of_which_classes(t), other_means(t, index.results))
+        for t in index.targets
+    ]
     return {
         "r": results,
         "index": index,
@@ -119,7 +126,7 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
         "areas": areas.overview(index, "Network") if results["ara"] else None,
         "curves": curves.charts(curves.stored(results["ara"]["curves"]), index.styles) if results["ara"] else [],
         "trust": trust_parts(results["trust"]) if results["trust"] else None,
-        "located": [(table, classes) for table, classes in targets if table],
+        "located": [(table, classes, apart) for table, classes, apart in targets if table],
         "reasons": {p["name"]: p["reason"] for p in results["parts"] if p["reason"]},
         "cards": _cards(results["card"]),
         "duration": duration,
@@ -152,6 +159,30 @@ def of_which_classes(target: Mapping[str, Any]) -> str:
         return text
     few = ", ".join(f"{readable(name)} {count}" for name, count in target["left_out"].items())
     return f"{text} Left out: {few}; an interval needs {MINIMUM} patients, and a mean box some in each half."
+
+
+def other_means(target: Mapping[str, Any], results: Mapping[str, Any]) -> str:
+    """Why the table of trust has other figures of the same marked places; nothing where it averages over the same.
+
+    Example:
+        >>> target = {"name": "mine", "pairs": 15, "left_out": {"Nodule": 16}}
+        >>> row = {"section": "localization", "target": "mine", "class": "Mass"}
+        >>> place = {"measure": "place_gain", "n": 28, "best": "mean box"}
+        >>> other_means(target, {"rows": [row], "trust": {"rows": [place]}})[:53]
+        'The means here are over 1 finding (15 marked places).'
+    """
+    places = [r for r in (results["trust"] or {}).get("rows", []) if r["measure"] == PLACE]
+    pairs, every = target["pairs"], target["pairs"] + sum(target["left_out"].values())
+    boxed = sorted({r["n"] for r in places if r["best"] == "mean box" and r["n"] < every})
+    if not places or (every == pairs and not boxed):
+        return ""
+    names = {r["class"] for r in results["rows"] if r["section"] == "localization" and r["target"] == target["name"]}
+    count = number_of(len(names - {MEAN}), "finding(s)")
+    some = f", or over the {' or '.join(map(str, boxed))} that have a mean box" if boxed else ""
+    return (
+        f"The means here are over {count} ({number_of(pairs, 'marked place(s)')}). The table of trust averages over "
+        f"all {every:,} marked places{some}, so its figures differ."
+    )
 
 
 def _verdicts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -238,17 +269,17 @@ def _uncalibrated(index: ResultsIndex) -> str:
 
 
 def _costlier(index: ResultsIndex, rows: Mapping[tuple[str, str, str], Mapping[str, Any]]) -> str:
-    """For which classes neither threshold costs less than a constant answer, which looks at no image."""
+    """For which classes neither threshold is shown to cost less than a constant answer, which looks at no image."""
     names = []
     for name in index.class_names("threshold"):
         own = [rows.get((name, at, "cost")) for at in (OWN, SUGGESTED)]
-        costs = [r["value"] for r in own if r is not None and defined(r["value"])]
+        costs = [r["high"] if defined(r["high"]) else math.inf for r in own if r is not None]
         constant = rows.get((name, CONSTANT, "cost"))
-        if name != MEAN and costs and constant is not None and constant["value"] <= min(costs):
+        if name != MEAN and costs and constant is not None and constant["value"] <= min(costs) + ROUNDING:
             names.append(readable(name))
     if not names:
         return ""
-    return f" A constant answer, which looks at no image, costs no more than either threshold for {listed(names, 6)}."
+    return f" At neither threshold is it shown to cost less than a constant answer for {listed(names, 6)}."
 
 
 def _paid(index: ResultsIndex, use: Mapping[str, Any]) -> str:
@@ -363,15 +394,14 @@ def corruption_table(figures: Mapping[str, Any]) -> PageTable:
     kind = metric(figures["metric"])
     rows = {(r["corruption"], r["severity"]): r for r in figures["rows"]}
     has_lead = figures["clean"]["low"] is not None and figures["clean"]["low"] > figures["base"]
-    lines, clean, worse = [], estimate(figures["clean"], kind), worse_from(figures)
+    lines, clean = [], estimate(figures["clean"], kind)
+    worse, lost = worse_at(figures), lost_at(figures)
     for name in figures["lost"]:
         own = [rows[name, severity] for severity in range(1, 6)]
         cells = [_alone(row, kind) for row in own]
-        worse_at, lost_at = (
-            Cell("not shown" if at is None else str(at)) for at in (worse[name], figures["lost"][name])
-        )
+        both = [Cell(", ".join(map(str, at)) or "not shown") for at in (worse[name], lost[name])]
         label = corruption_label(name, title=True)
-        lines.append(TableRow(label, SEVERITIES[name][0], (clean, *cells, worse_at, lost_at if has_lead else None)))
+        lines.append(TableRow(label, SEVERITIES[name][0], (clean, *cells, both[0], both[1] if has_lead else None)))
     strengths = {corruption_label(name): [f"{s:g}" for s in SEVERITIES[name][1]] for name in figures["lost"]}
     note = (
         "Strengths of severities 1 to 5: "
@@ -381,7 +411,7 @@ def corruption_table(figures: Mapping[str, Any]) -> PageTable:
         "answer’s, with the uncertainty of all three, corrected in the same way"
         + ("." if has_lead else ", which cannot be asked of a model that is not shown to be above that answer.")
     )
-    columns = ("Uncorrupted", *(f"Severity {s}" for s in range(1, 6)), "Worse from", "Half lost from")
+    columns = ("Uncorrupted", *(f"Severity {s}" for s in range(1, 6)), "Worse at", "Half lost at")
     return PageTable(f"{kind.label} under common corruptions", columns, tuple(lines), note, "Corruption", show_n=False)
 
 

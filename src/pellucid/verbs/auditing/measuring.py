@@ -15,7 +15,7 @@ from pellucid.audit.classification import Answers, classify, draws_for
 from pellucid.audit.comparison import compare_answers
 from pellucid.audit.elsewhere import corruption_figures
 from pellucid.audit.groups import difference_test
-from pellucid.audit.half_lead import constant_figure, half_lead
+from pellucid.audit.half_lead import constant_figure, half_lead, lead
 from pellucid.audit.results import area_rows
 from pellucid.evaluation.metrics.classification import classification_table
 from pellucid.evaluation.metrics.comparison import Row, accuracy_under_attack, robustness_rows
@@ -172,8 +172,9 @@ class Measuring:
         """Accuracy and AUROC under each attack; what a smallest perturbation breaks counts as broken.
 
         Returns:
-            The rows; and by attack what it took, as a paired difference, and whether half of the lead over a constant
-            answer is left, of the figure that the verdict goes by: of several labels the AUROC, else the accuracy.
+            The rows; and by attack what it took, as a paired difference, whether half of the lead over a constant
+            answer is left, and what is left of the lead itself, of the figure that the verdict goes by: of several
+            labels the AUROC, else the accuracy.
         """
         dataset, pixels = self.few.dataset, self.session.check.pixels(self.few)
         logits = {"0": self.logits(dataset, pixels)}
@@ -193,7 +194,8 @@ class Measuring:
 
         clean, base = figure("0"), constant_figure(dataset, draws)
         losses: dict[str, Any] = finite(
-            {at: {**difference_test(own := figure(at), clean), "half": half_lead(own, clean, base)}
+            {at: {**difference_test(own := figure(at), clean), "half": half_lead(own, clean, base),
+                  "lead": lead(own, base)}
              for at in logits if at != "0"}
         )  # fmt: skip
         return rows, losses
