@@ -254,8 +254,8 @@ def _classes(index: ResultsIndex) -> list[Statement]:
 def _advice_on_two(lacking: str, other: str) -> str:
     """What to do where most images of one of two exclusive classes are taken for the other."""
     return (
-        f"Where it says {other}, it may be {lacking}: say {lacking} at a lower probability than one half, or train with "
-        "more images of it."
+        f"Where it says {other}, it may be {lacking}: say {lacking} at a lower probability than one half, or train "
+        "with more images of it."
     )
 
 
