@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HALF = 0.5
 """Of what a model has above a constant answer: what must at least be left; a convention of the report."""
+CHANCE = 0.5  # the AUROC of a constant answer
 
 
 def constant_figure(dataset: Dataset, draws: Bootstrap) -> Replicates | float:
@@ -26,7 +27,7 @@ def constant_figure(dataset: Dataset, draws: Bootstrap) -> Replicates | float:
     as frequent.
     """
     if dataset.task == "multilabel":
-        return HALF
+        return CHANCE
     number = int(one_hot(dataset).sum(0).argmax())
     return accuracy(np.full(len(dataset), float(number)), dataset.targets, draws)
 

@@ -22,7 +22,7 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 from pellucid.types import InputError
-from pellucid.utils.resources import finite, json_text, whole_file, write_text
+from pellucid.utils.resources import finite, whole_file, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ def unseal(values: object, path: Path | str, advice: str = "Delete it to have it
 def write_sealed(path: Path, values: Mapping[str, Any]) -> None:
     """Write JSON with its digest, whole or not at all; NaN and infinity become null."""
     content: dict[str, Any] = finite(dict(values))
-    write_text(path, json_text(seal(content)) + "\n")
+    write_text(path, json.dumps(seal(content), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_sealed(path: Path, advice: str = "Delete it to have it made again.") -> dict[str, Any]:
