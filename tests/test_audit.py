@@ -21,12 +21,14 @@ from helpers.discovery import several as several_suspects
 from helpers.models import small
 from helpers.notebooks import charts_of
 from pellucid.attacks import BoundedAttack
+from pellucid.audit.classification import Answers, threshold_rows
 from pellucid.audit.classification import draws_for as draws_of
 from pellucid.audit.model_card import model_card
 from pellucid.audit.parts import Parts
 from pellucid.audit.settings import AuditSettings
 from pellucid.audit.verdict import PLACE, summarize_audit
 from pellucid.data.cache.pixels import materialize
+from pellucid.data.cache.small_images import SmallImagesWarning
 from pellucid.data.checks.image_hashes import content_hashes
 from pellucid.data.regions import Regions
 from pellucid.evaluation.trust.findings import TrustSettings
@@ -243,14 +245,36 @@ def test_a_part_that_cannot_be_measured_says_why_and_the_others_go_on(audited):
     assert any("no boxes or masks" in text for text in audited.warnings)
 
 
-def test_images_that_are_far_smaller_than_the_input_are_told_of_once(sides):
-    spec = {"task": "multiclass", "classes": list(sides.card.classes), "input_spec": InputSpec.square(1, 40)}
+def test_images_that_are_smaller_than_the_crop_are_told_of_once_and_stand_in_the_report(sides, tmp_path):
+    """Those of the eight images that are judged; from a cache as when they were decoded."""
+    spec = {"task": "multiclass", "classes": list(sides.card.classes), "input_spec": InputSpec.parse("crop:18:17", 1)}
     model = wrap(Brightness(), mean=[0.0], std=[1.0], **spec).eval()
-    with pytest.warns(UserWarning, match="They are enlarged") as warned:
-        pl.audit(model, sides, settings=replace(TINY, corrupted=6), methods="saliency", limit=8)
-    messages = [str(one.message) for one in warned if "They are enlarged" in str(one.message)]
-    assert len(messages) == 1
-    assert "of 8 images, 8 have" in messages[0]
+    sentence = "Of 8 images, 8 are smaller than the crop (17 × 17 pixels) and were enlarged for the network: the "
+    sentence += "smallest has 16 × 16 pixels."
+    for _ in range(2):
+        with pytest.warns(SmallImagesWarning) as warned:
+            result = pl.audit(
+                model, sides, settings=replace(TINY, corrupted=6), methods="saliency", limit=8, cache=tmp_path
+            )
+        messages = [str(one.message) for one in warned if one.category is SmallImagesWarning]
+        assert len(messages) == 1
+        assert f"{sentence[0].lower()}{sentence[1:]}" in messages[0]
+        (own,) = (text for text in result.results["limits"] if "smaller than the crop" in text)
+        assert own.startswith(sentence)
+        assert result.results["data"]["parts"]["test"]["small"] == {"images": 8, "smallest": [16, 16]}
+        (limits,) = (one for one in result.results["card"] if one["title"] == "Limitations")
+        assert sentence in limits["text"]
+
+
+def test_where_it_is_not_known_whether_images_were_enlarged_the_report_says_so(sides, tmp_path):
+    pl.audit(seer(), sides, settings=replace(TINY, few=2), methods="saliency", limit=4, cache=tmp_path)
+    for path in tmp_path.glob("*.json"):  # as an earlier version wrote it
+        values = json.loads(path.read_text())
+        path.write_text(json.dumps({key: value for key, value in values.items() if key != "small"}))
+    again = pl.audit(seer(), sides, settings=replace(TINY, few=2), methods="saliency", limit=4, cache=tmp_path)
+    assert again.results["data"]["parts"]["test"]["small"] is None
+    assert sum("were enlarged for it: they were decoded before" in text for text in again.results["unknown"]) == 1
+    assert not any("enlarged" in text for text in again.results["limits"])
 
 
 @pytest.mark.usefixtures("without_charts")
@@ -669,6 +693,55 @@ def test_of_many_classes_that_are_found_alike_the_card_counts_them(audited):
         (f.source, f.item): f.text for f in model_card(audited.results | {"rows": audited.results["rows"] + rows})
     }
     assert "lowest sensitivity: 22 classes 0.000 (1 image each)." in fields["CLAIM 2024", "38"]
+
+
+@pytest.mark.parametrize(("low", "expected"), [(2, "c0 0.000 [0.000, 0.100] and c1"), (3, "and c2 0.000")])
+def test_none_of_the_classes_that_are_found_as_rarely_is_left_out(audited, low, expected):
+    (row,) = [
+        r for r in audited.results["rows"] if (r["class"], r["at"], r["metric"]) == ("left", "its own", "sensitivity")
+    ]
+    others = [r for r in audited.results["rows"] if r["section"] != "threshold"]
+    rows = [row | {"class": f"c{k}", "value": float(k >= low), "low": 0.0, "high": 0.1} for k in range(4)]
+    fields = {(f.source, f.item): f.text for f in model_card(audited.results | {"rows": others + rows})}
+    assert expected in fields["CLAIM 2024", "38"]
+    assert f"c{low} " not in fields["CLAIM 2024", "38"]
+
+
+def test_of_classes_with_few_images_it_is_not_said_that_it_finds_them(audited):
+    """The class of three images may be missed altogether: what is said of every class is not said of it."""
+
+    def told(n):
+        rows = [
+            r | ({"value": 0.9, "low": 0.8, "high": 1.0, "n": n if r["class"] == "right" else 20}
+                 if r["metric"] == "sensitivity" else {})
+            for r in audited.results["rows"]
+        ]  # fmt: skip
+        (one,) = [s for s in summarize_audit(audited.results | {"rows": rows}).statements if s.part == "classes"]
+        return one
+
+    assert told(20).short == "finds more than half of every class"
+    few = told(3)
+    assert few.short == "finds more than half of every class that can be judged (1 of 2)"
+    assert few.text.startswith("Of those with 6 images or more, the class that it misses most is left")
+    assert few.text.endswith("Of the other 1 nothing can be said.")
+
+
+def test_whose_prevalence_a_constant_answers_cost_follows_from_is_said_of_each_class(several):
+    _, data = several
+    logits = np.random.default_rng(0).normal(size=data.targets.shape)
+    answers = Answers("m", logits, data, [0.5] * len(data.classes))
+    use = pl.Use({"Mass": 0.05}, false_negative=10)
+    rows = {r.class_name: r.reason for r in threshold_rows(answers, use, draws_of(data)) if r.at == "constant"}
+    here = {name: "with the prevalence of these images" in why for name, why in rows.items()}
+    assert here == {name: name != "Mass" for name in here}
+    assert rows["mean"].endswith("with the prevalence of these images where none is stated")
+
+
+def test_classes_that_no_image_of_those_judged_shows_are_told_of(sides):
+    """Of the images that are judged: that the others of their part show the class says nothing of these figures."""
+    seed = next(n for n in range(50) if len(set(sides.limit(3, seed=n).targets.tolist())) == 1)
+    told = pl.audit(seer(), sides, settings=replace(TINY, few=3), methods="saliency", limit=3, seed=seed)
+    assert any(text.startswith("Of 1 of the 2 classes there is no image") for text in told.results["limits"])
 
 
 def test_the_card_keeps_what_is_shown_within_what_cannot_be_said(audited):

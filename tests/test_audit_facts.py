@@ -10,6 +10,7 @@ from PIL import Image
 import pellucid as pl
 from pellucid.audit.facts import source_versions, title_of, what_is_not_known, what_it_is
 from pellucid.audit.results import general_limits
+from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.models import create_model
 from pellucid.utils.resources import version_of
@@ -51,7 +52,8 @@ def test_a_folder_has_the_licence_and_the_credit_that_it_is_given(tmp_path):
     assert facts[1]["Licence of the images"] == "CC BY 4.0"
     assert facts[1]["Credit of the images"] == "A. Person, 2018"
     assert bare.fingerprint == stated.fingerprint
-    unknown = [what_is_not_known(model, whole, {"trained_on": None, "unknown": []}) for whole in (bare, stated)]
+    parts = [FittedImages(whole, model.input_spec) for whole in (bare, stated)]
+    unknown = [what_is_not_known(model, part, {"trained_on": None, "unknown": []}) for part in parts]
     assert all(any(line.startswith("Who labelled the images") for line in of) for of in unknown)  # a credit says not
 
 

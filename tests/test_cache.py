@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import time
-import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -251,34 +250,3 @@ def test_a_kill_while_another_waits_hands_over(originals, tmp_path):
     output, errors = second.communicate(timeout=60)
     assert second.returncode == 0, errors
     assert "sum" in output
-
-
-@pytest.mark.parametrize("cached", [False, True])
-@pytest.mark.parametrize(
-    ("preprocess", "large", "small", "smallest"),
-    [
-        ("crop:40:32", (32, 90), [(90, 31), (15, 40), (9, 8)], "9 × 8"),
-        ("pad:40x32", (16, 90), [(90, 15), (15, 40), (9, 8)], "9 × 8"),
-        ("stretch:64x32", (16, 16), [(15, 99)], "15 × 99"),
-    ],
-)
-def test_images_far_smaller_than_the_network_takes_are_told_of_once(
-    preprocess, large, small, smallest, cached, tmp_path
-):
-    """A shorter side of half, of a crop all of it, is enough; of less than that, all are counted in one warning."""
-    less = "less than what" if preprocess.startswith("crop") else "less than half of what"
-    shapes = [large, *small]
-    images = [np.zeros(shape, dtype=np.uint8) for shape in shapes]
-    card = DatasetCard("tiny", "Tiny", "multiclass", ("a",), "", "", "")
-    names = tuple(map(str, range(len(shapes))))
-    data = Dataset(card, "test", names, names, np.zeros(len(shapes), dtype=np.int64), images.__getitem__)
-    spec, directory = InputSpec.parse(preprocess, channels=1), tmp_path if cached else None
-    with pytest.warns(UserWarning, match=f"shorter side of {less}") as warned:
-        materialize(data, spec, directory=directory)
-    assert len(warned) == 1
-    message = str(warned[0].message)
-    assert message.startswith(f"tiny/test: of {len(shapes)} images, {len(small)} have a shorter side of {less}")
-    assert f"the smallest has {smallest}" in message
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        materialize(data.subset([0]), spec, directory=directory)

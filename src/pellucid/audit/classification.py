@@ -20,7 +20,7 @@ from pellucid.models.inference import decisions, probabilities, unanswered
 from pellucid.report.tables.results_index import MEAN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     import numpy.typing as npt
 
@@ -203,7 +203,8 @@ def threshold_rows(answers: Answers, use: Use, draws: Bootstrap) -> list[Row]:
             pairs = [list(figures[m].values()) for m in ("sensitivity", "specificity")]
             balanced = balanced_of_labels(pairs[0], pairs[1], truth)
             rows += _row(answers, "classification", "balanced_accuracy", "mean", balanced)
-    return rows + _constant_rows(answers, uses, some, draws, joint=joint, sourced=bool(use.prevalence))
+    stated = set(dataset.classes) if exclusive and use.prevalence else set(use.prevalence)  # of exclusive ones: all
+    return rows + _constant_rows(answers, uses, some, draws, joint=joint, stated=stated)
 
 
 _NEVER = "never saying it: cost = prevalence × cost of a miss"
@@ -211,7 +212,13 @@ _ALWAYS = "always saying it: cost = (1 − prevalence) × cost of a false alarm"
 
 
 def _constant_rows(
-    answers: Answers, uses: Sequence[ClassUse], numbers: Sequence[int], draws: Bootstrap, *, joint: bool, sourced: bool
+    answers: Answers,
+    uses: Sequence[ClassUse],
+    numbers: Sequence[int],
+    draws: Bootstrap,
+    *,
+    joint: bool,
+    stated: Collection[str],
 ) -> list[Row]:
     """What the best constant answer costs of each class where there are costs, and, where there is one, their mean.
 
@@ -221,15 +228,18 @@ def _constant_rows(
         numbers: of the classes that have costs.
         draws: over the images.
         joint: whether there is a mean.
-        sourced: whether a prevalence was stated; else it is that of these images.
+        stated: the classes whose prevalence is stated; of the others it is that of these images.
     """
-    where = "" if sourced else ", with the prevalence of these images"
+    classes, here = answers.dataset.classes, ", with the prevalence of these images"
     costs = {k: uses[k].constant_cost for k in numbers if not math.isnan(uses[k].there)}
     places = {
-        answers.dataset.classes[k]: (cost, f"{_ALWAYS if says else _NEVER}{where}") for k, (cost, says) in costs.items()
+        classes[k]: (cost, f"{_ALWAYS if says else _NEVER}{'' if classes[k] in stated else here}")
+        for k, (cost, says) in costs.items()
     }
     if joint and costs:
         mean = math.fsum(cost for cost, _ in costs.values()) / len(costs)
+        without = sum(classes[k] not in stated for k in costs)
+        where = here if without == len(costs) else f"{here} where none is stated" if without else ""
         places[MEAN] = (mean, f"the best constant answer of each class{where}")
     figures = {
         name: replace(Replicates.undefined("", len(answers.dataset), draws), value=cost, reason=None, lacking=how)

@@ -13,6 +13,7 @@ from pellucid.utils.resources import version_of
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier, WrappedClassifier
 
@@ -57,12 +58,12 @@ def what_it_is(model: Model, whole: Dataset, used: Dataset, weights_sha256: str)
     return {name: text for name, text in facts.items() if text}
 
 
-def what_is_not_known(model: Model, whole: Dataset, record: Mapping[str, Any]) -> list[str]:
+def what_is_not_known(model: Model, images: FittedImages, record: Mapping[str, Any]) -> list[str]:
     """What a reader would want to know, and nothing here says; a sentence each.
 
     Args:
         model: what is audited.
-        whole: the part of the dataset.
+        images: on which it is judged.
         record: how many of the images it has seen before, as `SeenImages.to_json` says it.
     """
     missing = []
@@ -73,7 +74,12 @@ def what_is_not_known(model: Model, whole: Dataset, record: Mapping[str, Any]) -
         missing.append("The thresholds it is used with: a probability of one half stands in for each.")
     if model.source is None and "imported" not in model.card and "recipe" not in model.card:
         missing.append("Who trained the model, how, and under which terms it may be used.")
-    if whole.patients == whole.ids:
+    if images.small is None:
+        missing.append(
+            "Whether some of the images are smaller than what the model takes, and were enlarged for it: they were "
+            f"{'decoded before that was recorded' if images.dataset.fitted is None else 'stored at a fixed size'}."
+        )
+    if images.dataset.patients == images.dataset.ids:
         missing.append(
             "Which images belong together, as of one patient or scene: the intervals take each by itself, perhaps too "
             "narrow."

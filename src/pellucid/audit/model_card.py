@@ -232,7 +232,9 @@ class _Known:
             each = f"{sizes[0]} each" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]} each"
             lowest = f"{len(tied):,} classes {number(worst[0]['value'])} ({each})"
         else:
-            lowest = listed([f"{readable(r['class'])} {_shown(r)}" for r in worst[: min(TIES, len(worst) // 2)]])
+            count = min(TIES, len(worst) // 2)
+            count = max(count, len(tied)) if len(tied) < len(worst) else count  # none that is as low is left out
+            lowest = listed([f"{readable(r['class'])} {_shown(r)}" for r in worst[:count]])
         text = f"{text}; lowest sensitivity: {lowest}." if lowest else text
         return f"{text}{self.costs(named)}", "No figure is defined on these images."
 

@@ -29,17 +29,21 @@ _GENERAL_LIMITS = (
 )
 
 
-def general_limits(whole: Dataset) -> list[str]:
-    """What the figures of every audit cannot show, and those of images that lack some of the classes."""
-    others = "images" if whole.patients == whole.ids else "patients"
+def general_limits(used: Dataset) -> list[str]:
+    """What the figures of every audit cannot show, and those of images that lack some of the classes.
+
+    Args:
+        used: the images that are judged, perhaps not all of their part.
+    """
+    others = "images" if used.patients == used.ids else "patients"
     limits = [
         f"Intervals speak of other {others} like these, and of this one model. They are not corrected for the number "
         "of figures.",
         *_GENERAL_LIMITS,
     ]
-    if missing := classes_without_images(whole):
+    if missing := classes_without_images(used):
         limits.append(
-            f"Of {missing:,} of the {len(whole.classes):,} classes there is no image: the accuracy is that on the "
+            f"Of {missing:,} of the {len(used.classes):,} classes there is no image: the accuracy is that on the "
             "others, and not comparable with published accuracies."
         )
     return limits

@@ -241,14 +241,28 @@ def _classes(index: ResultsIndex) -> list[Statement]:
         short = f"finds most images of {listed([readable(r['class']) for r in reversed(good)], 2)}"
         statements.append(Statement("holds", "classes", short, f"It finds at least half of the images of {names}."))
     if not statements and not open_:
-        worst = missed[0]
-        text = f"The {noun} that it misses most is {readable(worst['class'])}, of which it finds {_shown(worst)}."
-        statements.append(Statement("holds", "classes", f"finds more than half of every {noun}", text))
+        statements.append(_finds_all(missed, len(names_of), noun))
     elif open_:
         names = listed([readable(r["class"]) for r in open_], 4)
         text = f"Whether it finds half of the images of {names} cannot be said."
         statements.append(Statement("unclear", "classes", "", text, f"Audit more images of {names}."))
     return statements
+
+
+def _finds_all(rows: Sequence[Mapping[str, Any]], classes: int, noun: str) -> Statement:
+    """That it finds more than half of every class, or of those that have images enough.
+
+    Args:
+        rows: the sensitivity of each of these, ascending.
+        classes: how many there are in all.
+        noun: what a class is called.
+    """
+    text = f"The {noun} that it misses most is {readable(rows[0]['class'])}, of which it finds {_shown(rows[0])}."
+    short, others = f"finds more than half of every {noun}", classes - len(rows)
+    if others:
+        short += f" that can be judged ({len(rows):,} of {classes:,})"
+        text = f"Of those with {FEW} images or more, t{text[1:]} Of the other {others:,} nothing can be said."
+    return Statement("holds", "classes", short, text)
 
 
 def _advice_on_two(lacking: str, other: str) -> str:

@@ -28,7 +28,7 @@ from pellucid.audit.results import (
 )
 from pellucid.audit.settings import QUICK, AuditSettings
 from pellucid.audit.verdict import summarize_audit
-from pellucid.data.cache.build import small_images_told
+from pellucid.data.cache.small_images import small_images_told
 from pellucid.evaluation.metrics.operating_points import Use
 from pellucid.explainers import HEATMAPS
 from pellucid.explainers.registry import check_layer
@@ -58,6 +58,7 @@ if TYPE_CHECKING:
 
     from pellucid.attacks import Epsilon
     from pellucid.audit.classification import Answers
+    from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.discovery.results import Discovery
     from pellucid.evaluation.metrics.comparison import Row
@@ -308,7 +309,7 @@ def audit(
             "layer": layer, "pictures": pictures,
         },
         "facts": what_it_is(model, session.whole, session.dataset, session.weights_sha256),
-        "unknown": what_is_not_known(model, session.whole, session.seen()),
+        "unknown": what_is_not_known(model, session.images, session.seen()),
         "variants": [{"label": label, "reference": True}],
         "data": _data(session),
         "methods": served,
@@ -325,7 +326,8 @@ def audit(
         "refused_methods": refused,
         "parts": parts.records,
         "limits": [
-            *_few(plan, session), *general_limits(session.whole), not_spoken_of(groups=by_group, corrupted=elsewhere),
+            *_few(plan, session), *_small(session.images), *general_limits(session.dataset),
+            not_spoken_of(groups=by_group, corrupted=elsewhere),
         ],
     }  # fmt: skip
     every = {**results, "rows": [row.to_json() for row in rows]}  # the page shows fewer of many classes
@@ -406,7 +408,10 @@ def _data(session: Session) -> dict[str, Any]:
         "name": card.name, "title": card.title, "task": card.task, "citation": card.citation, "licence": card.licence,
         "classes": list(card.classes),
         "parts": {
-            session.whole.split: {"images": len(dataset), "patients": people, "fingerprint": dataset.fingerprint}
+            session.whole.split: {
+                "images": len(dataset), "patients": people, "fingerprint": dataset.fingerprint,
+                "small": None if session.images.small is None else session.images.small.model_dump(mode="json"),
+            }
         },
     }  # fmt: skip
 
@@ -416,6 +421,12 @@ def _few(plan: AuditSettings, session: Session) -> list[str]:
     few = min(plan.few, whole)
     some = [f"Only {n:,} of {whole:,} images were classified."] if n < whole else []
     return [*some, f"Attacks and tests of explanations rest on {few:,} images."]
+
+
+def _small(images: FittedImages) -> list[str]:
+    """That some images were enlarged for the model, if so; where it is not known, the report says that elsewhere."""
+    text = "" if images.small is None else images.small.sentence(len(images), images.spec)
+    return [text] if text else []
 
 
 def _failure(answers: Answers) -> str | None:

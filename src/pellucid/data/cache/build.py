@@ -7,20 +7,20 @@ import errno
 import hashlib
 import json
 import os
-import re
 import shutil
 import warnings
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from pellucid.data.cache.small_images import SmallImages, small_image
 from pellucid.data.decoding.file_pixels import fitted
 from pellucid.types import InputError
 from pellucid.utils.locks import is_at, lock
 from pellucid.utils.parallel import in_threads
 from pellucid.utils.resources import write_text
-from pellucid.utils.words import number_of
+from pellucid.utils.settings import validate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -30,17 +30,23 @@ if TYPE_CHECKING:
 
     from pellucid.data.cache.manifest import Block, Manifest, PixelFile
     from pellucid.data.dataset import Dataset
-    from pellucid.types import InputSpec, Pixels
+    from pellucid.types import Pixels
 
 NAMED = 20  # broken images that an error names
-FAR_SMALLER = 0.5
-"""Of what a network takes (of a crop all of it): an image whose shorter side is less than this share is told of."""
 _HEADROOM = 1 << 20  # bytes beside the pixels: headers, manifest
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-class SmallImagesWarning(UserWarning):
-    """Images are far smaller than what they are fitted to."""
+class DecodedImage(NamedTuple):
+    """An image of a cache.
+
+    Attributes:
+        pixels: as a network takes them; an error for a broken image.
+        small: whether it is small for that, as a count of one image.
+    """
+
+    pixels: Pixels | InputError
+    small: SmallImages = SmallImages()
 
 
 def decode_rows(
@@ -52,45 +58,18 @@ def decode_rows(
     progress: bool | Callable[[int, int], None] = False,
     workers: int | None = None,
     completed: int = 0,
-) -> Generator[Pixels | InputError]:
-    """The images of these rows as the manifest says, decoded in threads and in order; an error for a broken one.
-
-    Warns in the end of how many are smaller than the crop, or far smaller than what else they are fitted to: enlarged,
-    they show no more than before.
-    """
+) -> Generator[DecodedImage]:
+    """The images of these rows as the manifest says, decoded in threads and in order."""
     spec = manifest.spec
-    small: list[tuple[int, int]] = []
-    share = 1.0 if spec.geometry.fit == "crop" else FAR_SMALLER
 
-    def one(index: int) -> Pixels | InputError:
+    def one(index: int) -> DecodedImage:
         try:
-            picture, placement = fitted(dataset, rows[index], spec)
+            pixels, place = fitted(dataset, rows[index], spec)
         except InputError as error:
-            return error
-        if placement.native is not None and min(placement.native) < share * min(spec.height, spec.width):
-            small.append(placement.native)
-        return picture
+            return DecodedImage(error)
+        return DecodedImage(pixels, small_image(place, spec))
 
-    yield from in_threads(one, len(rows), title=title, progress=progress, workers=workers, completed=completed)
-    if small:
-        height, width = min(small, key=min)
-        warnings.warn(
-            f"{dataset.card.name}/{dataset.split}: of {number_of(len(rows), 'image(s)')}, {len(small):,} have a "
-            f"shorter side of less than {'' if share == 1 else 'half of '}what the network takes "
-            f"({spec.height} × {spec.width} pixels; the "
-            f"smallest has {height} × {width}). They are enlarged, and look blurred to it.",
-            SmallImagesWarning,
-            stacklevel=2,
-        )
-
-
-@contextmanager
-def small_images_told(spec: InputSpec) -> Iterator[None]:
-    """Inside, images that are small for this input are told of no more: all of them were before."""
-    with warnings.catch_warnings():
-        size = re.escape(f"({spec.height} × {spec.width} pixels;")
-        warnings.filterwarnings("ignore", f".*{size}", SmallImagesWarning)
-        yield
+    return in_threads(one, len(rows), title=title, progress=progress, workers=workers, completed=completed)
 
 
 def broken_images(name: str, errors: list[InputError]) -> InputError:
@@ -148,6 +127,7 @@ class _Build:
         self.path, self.dataset, self.manifest, self.journal = path, dataset, manifest, journal
         self.sources = source_digests(dataset, manifest)
         self.hashes: dict[int, str] = {}
+        self.small: dict[int, SmallImages] = {}
         self.parts = [_part(path, file) for file in manifest.files]
 
     def run(self, progress: bool | Callable[[int, int], None], workers: int | None) -> None:
@@ -160,12 +140,14 @@ class _Build:
             with part.open("r+b") as stream:
                 os.fsync(stream.fileno())
             part.replace(self.path.with_name(file.name))
-        whole = self.manifest.model_copy(update={"files": self._files(blocks), "sources": self.sources})
+        small = tuple(self.small[block.number] for block in blocks)
+        update = {"files": self._files(blocks), "sources": self.sources, "small": small}
+        whole = self.manifest.model_copy(update=update)
         write_text(self.path, whole.model_dump_json(indent=1) + "\n")
 
     def _find(self, blocks: list[Block]) -> None:
         """The blocks that an earlier run wrote, of files that are still as they were; a journal tells of them."""
-        entry_of: dict[int, dict[str, str]] = {}
+        entry_of: dict[int, dict[str, Any]] = {}
         self.journal.seek(0)
         for line in self.journal:
             with contextlib.suppress(ValueError, KeyError, TypeError):  # a line may be cut off
@@ -173,8 +155,10 @@ class _Build:
                 entry_of[int(entry["block"])] = entry
         for block in blocks:
             entry = entry_of.get(block.number, {})
-            if entry and entry.get("source") == self._source(block) and self._hash(block) == entry.get("sha256"):
-                self.hashes[block.number] = entry["sha256"]
+            if entry.get("source") == self._source(block) and self._hash(block) == entry.get("sha256"):
+                with contextlib.suppress(InputError, KeyError):  # of an earlier version, which counted no small images
+                    self.small[block.number] = validate(SmallImages, entry["small"], str(self.path))
+                    self.hashes[block.number] = entry["sha256"]
         if not self.hashes:
             for part in self.parts:
                 part.unlink(missing_ok=True)
@@ -212,11 +196,12 @@ class _Build:
                 if block.file not in streams:
                     streams[block.file] = stack.enter_context(self._opened(block.file))
                 images = [next(decoded) for _ in range(block.images)]
-                broken += [image for image in images if isinstance(image, InputError)]
+                broken += [image.pixels for image in images if isinstance(image.pixels, InputError)]
                 if len(broken) >= NAMED:
                     break
-                good = [image for image in images if not isinstance(image, InputError)]
+                good = [image.pixels for image in images if not isinstance(image.pixels, InputError)]
                 if len(good) == block.images:
+                    self.small[block.number] = SmallImages.together(image.small for image in images)
                     self._write(streams[block.file], block, good)
             next(decoded, None)  # ends the progress bar
         if broken:
@@ -235,7 +220,12 @@ class _Build:
         stream.write(content)
         stream.flush()
         self.hashes[block.number] = hashlib.sha256(content).hexdigest()
-        entry = {"block": block.number, "sha256": self.hashes[block.number], "source": self._source(block)}
+        entry = {
+            "block": block.number,
+            "sha256": self.hashes[block.number],
+            "source": self._source(block),
+            "small": self.small[block.number].model_dump(),
+        }
         self.journal.write(b"\n" + json.dumps(entry).encode())  # the line before may be cut off
         self.journal.flush()
 

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from pellucid.data.cache.pixels import materialize
+from pellucid.data.cache.pixels import counted_pixels
 from pellucid.data.decoding.file_pixels import placements
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from pellucid.data.cache.small_images import SmallImages
     from pellucid.data.dataset import Dataset
     from pellucid.data.placement import Placement
     from pellucid.types import InputSpec, Pixels
@@ -43,14 +44,27 @@ class FittedImages:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    @cached_property
+    @property
     def pixels(self) -> Pixels:
         """uint8 or uint16 (N, C, H, W).
 
         Raises:
             InputError: as by `materialize`.
         """
-        return materialize(self.dataset, self.spec, directory=self.cache, progress=True)
+        return self._decoded[0]
+
+    @property
+    def small(self) -> SmallImages | None:
+        """How many of the images are small for what they are fitted to; None where that is not known.
+
+        Raises:
+            InputError: as by `materialize`.
+        """
+        return self._decoded[1]
+
+    @cached_property
+    def _decoded(self) -> tuple[Pixels, SmallImages | None]:
+        return counted_pixels(self.dataset, self.spec, directory=self.cache, progress=True)
 
     @cached_property
     def places(self) -> list[Placement]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, Self, cast
 import numpy as np
 from pydantic import model_validator
 
+from pellucid.data.cache.small_images import SmallImages
 from pellucid.data.decoding.checked_pixels import CheckedPixels
 from pellucid.data.decoding.image import DECODE_VERSION
 from pellucid.types import InputError, InputSpec
@@ -58,6 +59,8 @@ class Manifest(Section):
         decode_version: by which rules the images were decoded.
         files: with the pixels, in the order of the images.
         sources: a hash for every block of its images' files, by size and time of the last change.
+        small: of every block, how many of its images are small for what they were fitted to; None where that was not
+            recorded, as by earlier versions.
     """
 
     format: Literal[3] = 3
@@ -73,6 +76,7 @@ class Manifest(Section):
     decode_version: int = DECODE_VERSION
     files: tuple[PixelFile, ...]
     sources: tuple[str, ...] = ()
+    small: tuple[SmallImages, ...] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -84,6 +88,11 @@ class Manifest(Section):
     def spec(self) -> InputSpec:
         """What the images were fitted to."""
         return InputSpec.parse(self.preprocess, self.channels)
+
+    @property
+    def small_images(self) -> SmallImages | None:
+        """Those of all blocks together; None where they were not counted."""
+        return None if self.small is None else SmallImages.together(self.small)
 
     @property
     def dtype(self) -> np.dtype[np.uint8 | np.uint16]:
@@ -148,6 +157,7 @@ def parse_manifest(text: str | bytes, where: str) -> Manifest:
     manifest = validate(Manifest, values, where)
     hashes = {block.file: block.place + 1 for block in manifest.blocks()}
     whole = all(len(file.sha256) == hashes.get(index, 0) for index, file in enumerate(manifest.files))
+    whole &= manifest.small is None or len(manifest.small) == sum(hashes.values())
     if any(PurePosixPath(file.name).name != file.name or "\\" in file.name for file in manifest.files):
         raise InputError(f"{where}: names files that do not stand beside it; delete it.")
     if not whole or sum(file.images for file in manifest.files) != manifest.images:

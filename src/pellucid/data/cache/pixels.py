@@ -12,6 +12,7 @@ import numpy as np
 
 from pellucid.data.cache.build import NAMED, broken_images, build_cache, decode_rows, source_digests
 from pellucid.data.cache.manifest import Manifest, PixelFile, map_pixels, open_manifest
+from pellucid.data.cache.small_images import SmallImages
 from pellucid.data.decoding.file_pixels import check_fitted
 from pellucid.data.decoding.fitting import check_channels
 from pellucid.data.decoding.image import DECODE_VERSION
@@ -60,11 +61,37 @@ def materialize(
         >>> materialize(toy, InputSpec.square(channels=1, size=3)).shape
         (2, 1, 3, 3)
     """
+    return counted_pixels(dataset, spec, directory=directory, progress=progress, workers=workers)[0]
+
+
+def counted_pixels(
+    dataset: Dataset,
+    spec: InputSpec,
+    *,
+    directory: str | Path | None = None,
+    progress: bool | Callable[[int, int], None] = False,
+    workers: int | None = None,
+) -> tuple[Pixels, SmallImages | None]:
+    """What `materialize` gives, and how many of the images are small for `spec`.
+
+    Their number is None where it is not known: of images that were cached before it was recorded, or that were fitted
+    to a size before, as those of shards of which some are taken. A warning tells of small images whenever they are
+    used, from a cache too.
+    """
+    name = f"{dataset.card.name}/{dataset.split}"
     if directory is None:
-        return _in_memory(dataset, plan(dataset, spec, name="memory"), progress, workers)
-    path = cache_path(dataset, spec, directory=directory)
-    planned = plan(dataset, spec, name=path.stem)
-    return map_pixels(path, ensure_cache(path, dataset, planned, progress=progress, workers=workers))
+        pixels, small = _in_memory(dataset, plan(dataset, spec, name="memory"), progress, workers)
+    else:
+        path = cache_path(dataset, spec, directory=directory)
+        planned = plan(dataset, spec, name=path.stem)
+        manifest = ensure_cache(path, dataset, planned, progress=progress, workers=workers)
+        pixels, small = map_pixels(path, manifest), manifest.small_images
+    if dataset.fitted is not None and not (small and small.images):
+        before = None if dataset.shards is None else dataset.shards.manifest
+        small = None if before is None or before.spec != spec else before.small_images
+    if small is not None:
+        small.warn(len(dataset), spec, name)
+    return pixels, small
 
 
 def ensure_cache(
@@ -82,8 +109,7 @@ def ensure_cache(
     """
     manifest = open_manifest(path)
     if manifest is not None:
-        _refuse_changed(path, manifest, dataset, progress, workers)
-        return manifest
+        return _unchanged(path, manifest, dataset, progress, workers)
     with contextlib.suppress(OSError):  # of a cache that is not whole
         path.unlink()
     build_cache(path, dataset, planned, progress=progress, workers=workers)
@@ -140,14 +166,14 @@ def cache_path(dataset: Dataset, spec: InputSpec, *, directory: str | Path) -> P
     return Path(directory).expanduser() / f"{stem}.json"
 
 
-def _refuse_changed(
+def _unchanged(
     path: Path,
     manifest: Manifest,
     dataset: Dataset,
     progress: bool | Callable[[int, int], None],
     workers: int | None,
-) -> None:
-    """Refuse a cache whose images are no longer what it was made of.
+) -> Manifest:
+    """The manifest of a cache whose images are still what it was made of.
 
     Where the size or time of a file is another, the block that it is in is decoded again and compared. Files that
     were only copied or touched are noted in the manifest and looked at no more.
@@ -159,12 +185,16 @@ def _refuse_changed(
     pairs = zip(manifest.blocks(), manifest.sources, now, strict=True) if manifest.sources and now else ()
     blocks = [block for block, before, after in pairs if before != after]
     if not blocks:
-        return
+        return manifest
     cached = (image for b in blocks for image in map_pixels(path, manifest, b.file)[b.first : b.first + b.images])
     rows = [block.row + i for block in blocks for i in range(block.images)]
     title = f"compare {dataset.card.name}/{dataset.split}"
     decoded = decode_rows(dataset, manifest, rows, title=title, progress=progress, workers=workers)
-    changed = [row for row, image, old in zip(rows, decoded, cached, strict=True) if not _equal(image, old)]
+    changed, counts = [], []
+    for row, image, old in zip(rows, decoded, cached, strict=True):
+        counts.append(image.small)
+        if isinstance(image.pixels, InputError) or not np.array_equal(image.pixels, old):
+            changed.append(row)
     if changed:
         names = list(dict.fromkeys(str(dataset.files[row].path) for row in changed))
         more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
@@ -172,17 +202,20 @@ def _refuse_changed(
             f"{', '.join(names[:NAMED])}{more}: changed since the cache {path} was made. Put back what was there, or "
             "delete the cache's .json to have the images decoded anew."
         )
+    small = None if manifest.small is None else list(manifest.small)
+    if small is not None:  # the same pixels may have been made of an image of another size
+        for block in blocks:
+            small[block.number], counts = SmallImages.together(counts[: block.images]), counts[block.images :]
+    update = {"sources": now, "small": None if small is None else tuple(small)}
+    manifest = manifest.model_copy(update=update)
     with contextlib.suppress(InputError, OSError):  # somebody else's cache, that may only be read
-        write_text(path, manifest.model_copy(update={"sources": now}).model_dump_json(indent=1) + "\n")
-
-
-def _equal(image: Pixels | InputError, cached: Pixels) -> bool:
-    return not isinstance(image, InputError) and np.array_equal(image, cached)
+        write_text(path, manifest.model_dump_json(indent=1) + "\n")
+    return manifest
 
 
 def _in_memory(
     dataset: Dataset, manifest: Manifest, progress: bool | Callable[[int, int], None], workers: int | None
-) -> Pixels:
+) -> tuple[Pixels, SmallImages]:
     name = f"{dataset.card.name}/{dataset.split}"
     try:
         array: Pixels = np.empty((manifest.images, *manifest.spec.shape), manifest.dtype)
@@ -191,15 +224,17 @@ def _in_memory(
         raise InputError(f"{name}: {needed:.2f} GB do not fit into memory; give a cache directory.") from error
     rows = list(range(manifest.images))
     broken: list[InputError] = []
+    small: list[SmallImages] = []
     images = decode_rows(dataset, manifest, rows, title=f"decode {name}", progress=progress, workers=workers)
     with contextlib.closing(images):
         for image, row in zip(images, array, strict=True):  # in this order the images come to their end
-            if isinstance(image, InputError):
-                broken.append(image)
+            if isinstance(image.pixels, InputError):
+                broken.append(image.pixels)
                 if len(broken) >= NAMED:
                     break
             else:
-                row[...] = image
+                row[...] = image.pixels
+                small.append(image.small)
     if broken:
         raise broken_images(name, broken)
-    return array
+    return array, SmallImages.together(small)

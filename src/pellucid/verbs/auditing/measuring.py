@@ -137,7 +137,10 @@ class Measuring:
         thresholds = [session.thresholds[k] for k in order]
         theirs = Answers(label, logits[:, order], answers.dataset, thresholds)
         draws = draws_for(answers.dataset, self.plan.seed)
-        record = {"training_images": session.seen(), "notes": session.warnings}
+        notes = list(session.warnings)
+        if other.input_spec != self.session.model.input_spec and (small := session.images.small):
+            notes += [f"{label}: {text}" for text in [small.sentence(len(pixels), other.input_spec)] if text]
+        record = {"training_images": session.seen(), "notes": notes}
         return compare_answers(answers, theirs, draws) | record
 
     def corrupted(self) -> dict[str, Any]:
