@@ -55,7 +55,7 @@ def test_one_that_meets_it_goes_before_one_that_comes_closer(scene):
     net, images, labels = scene
 
     class Odd(Misclassified):
-        """Met by dark images only; its deficit says something else."""
+        """Met by dark images only; its margin says something else."""
 
         def is_satisfied(self, logits, perturbation):
             return perturbation.mean((1, 2, 3)) < 0
@@ -115,7 +115,10 @@ def test_each_restart_costs_its_steps_and_one_forward_pass(scene):
         ({"restarts": 2, "random_start": False, "criterion": Misclassified(torch.zeros(12).long())}, "random start"),
         ({"restarts": 2, "criterion": Misclassified(torch.zeros(3).long())}, "speaks of 3 images; found 12"),
         ({"criterion": Misclassified(torch.zeros(3).long())}, "speaks of 3 images; found 12"),
-        ({"restarts": 2, "criterion": RadiusReached(Misclassified(torch.zeros(12).long()), 0.1)}, "no distance"),
+        (
+            {"restarts": 2, "criterion": RadiusReached(Misclassified(torch.zeros(12).long()), 0.1)},
+            "RadiusReached has no margin",
+        ),
         ({"restarts": 0}, "at least 1; found 2 and 0"),
         ({"steps": 0}, "at least 1; found 0 and 1"),
     ],

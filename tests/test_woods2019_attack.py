@@ -11,7 +11,16 @@ import torch
 import torch.nn.functional as F
 
 from helpers import attack as example
-from pellucid.attacks import Misclassified, RadiusReached, Targeted, minimal, woods2019, worse_than_random
+from pellucid.attacks import (
+    Epsilon,
+    Misclassified,
+    RadiusReached,
+    Targeted,
+    minimal,
+    within,
+    woods2019,
+    worse_than_random,
+)
 from pellucid.attacks.attack_state import AttackState
 from pellucid.attacks.woods2019 import algorithm_1
 from pellucid.types import InputError
@@ -171,8 +180,11 @@ def test_a_radius_out_of_reach_is_not_reached(scene):
 
 def test_the_smallest_perturbation_of_a_given_size_is_refused(scene):
     net, images, labels, _ = scene
-    with pytest.raises(InputError, match="no smallest size"):
-        minimal(net, images, RadiusReached(Misclassified(labels), 0.1))
+    goal = RadiusReached(Misclassified(labels), 0.1)
+    with pytest.raises(InputError, match="no smallest perturbation that meets it: only Algorithm 1"):
+        minimal(net, images, goal)
+    with pytest.raises(InputError, match="no smallest perturbation that meets it: only Algorithm 1"):
+        within(net, images, goal, Epsilon(rms=0.1))
 
 
 def test_the_steps_sum_to_the_length():

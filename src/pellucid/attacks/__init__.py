@@ -11,7 +11,7 @@ from pellucid.attacks.criteria import (
     worse_than_constant,
     worse_than_random,
 )
-from pellucid.attacks.criterion import Criterion
+from pellucid.attacks.criterion import Criterion, WalkGoal
 from pellucid.attacks.decoupled_direction_norm import decoupled_direction_norm
 from pellucid.attacks.epsilon import Epsilon
 from pellucid.attacks.fast_minimum_norm import fast_minimum_norm
@@ -32,6 +32,7 @@ __all__ = [
     "Misclassified",
     "RadiusReached",
     "Targeted",
+    "WalkGoal",
     "confidence",
     "decoupled_direction_norm",
     "fast_minimum_norm",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from pellucid.attacks.criterion import Criterion
+    from pellucid.attacks.criterion import WalkGoal
     from pellucid.attacks.epsilon import Norm
 
     Differentiable = Literal["margin", "smooth_margin", "loss"] | Callable[[Tensor, Tensor], Tensor]
@@ -47,7 +47,7 @@ class AttackState:
 
     Attributes:
         images: (n, C, H, W), the images.
-        criterion: of these images.
+        criterion: of these images; a goal without a margin for a walk of a given length.
         box: whether perturbed images stay in [0, 1].
         norm: of all lengths here: `rms` or `linf`.
         generator: on the images' device; the only source of chance.
@@ -62,7 +62,7 @@ class AttackState:
         self,
         classifier: nn.Module,
         images: Tensor,
-        criterion: Criterion,
+        criterion: WalkGoal,
         *,
         box: bool = True,
         norm: Norm = "rms",

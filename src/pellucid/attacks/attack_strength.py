@@ -11,6 +11,7 @@ import torch
 
 from pellucid.attacks.attack_state import AttackState
 from pellucid.attacks.ball_walk import ball_walk
+from pellucid.attacks.criterion import with_margin
 from pellucid.attacks.epsilon import scale_to
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
@@ -169,7 +170,7 @@ def _try(search: AttackState, bound: Tensor) -> None:
     if not len(rows):
         return
     origin = search.evaluate(torch.zeros_like(search.images), gradient=False)
-    for aim in search.criterion.aims(origin.logits):
+    for aim in with_margin(search.criterion).aims(origin.logits):
         here = torch.zeros_like(search.images[rows])
         aimed, own = AIMED_STEPS
         here = ball_walk(search, rows, bound[rows], here, of=aim, steps=aimed, step=AIMED_STEP)

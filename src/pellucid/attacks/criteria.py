@@ -16,7 +16,7 @@ from pellucid.types import InputError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from pellucid.attacks.criterion import Criterion
+    from pellucid.attacks.criterion import Ascent
     from pellucid.types import Task
 
 AIMS = 9  # classes that a search is aimed at: all wrong ones of ten
@@ -211,10 +211,10 @@ class RadiusReached:
     """The perturbation is as long as `rms`; on the way there it serves another criterion's loss.
 
     The goal of the paper's training attack and of its explanations. There is no smallest perturbation of a given
-    size: only Algorithm 1 takes it.
+    size: it is a `WalkGoal` and no `Criterion`, and only Algorithm 1 takes it.
 
     Attributes:
-        aim: what is pursued.
+        aim: what is pursued: a criterion, or anything with a loss to climb.
         rms: root mean square per pixel and channel to be reached, above 0.
 
     Example:
@@ -223,7 +223,7 @@ class RadiusReached:
         tensor([True])
     """
 
-    aim: Criterion
+    aim: Ascent
     rms: float
 
     def __post_init__(self) -> None:
@@ -237,34 +237,9 @@ class RadiusReached:
         """Whether the perturbation (N, C, H, W) is as long: bool (N,)."""
         return lengths(perturbation, "rms") >= self.rms
 
-    def margin(self, logits: Tensor) -> Tensor:  # noqa: ARG002
-        """Not a matter of logits.
-
-        Raises:
-            InputError: always.
-        """
-        raise InputError("a radius is no distance to minimise: use Algorithm 1 (attacks.woods2019) for it.")
-
-    def smooth_margin(self, logits: Tensor) -> Tensor:
-        """Not a matter of logits.
-
-        Raises:
-            InputError: always.
-        """
-        return self.margin(logits)
-
-    @property
-    def multi_start(self) -> bool:
-        """As what is pursued."""
-        return self.aim.multi_start
-
     def loss(self, logits: Tensor) -> Tensor:
         """That of what is pursued (N,)."""
         return self.aim.loss(logits)
-
-    def aims(self, logits: Tensor) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:
-        """As what is pursued."""
-        return self.aim.aims(logits)
 
     def rows(self, index: Tensor) -> RadiusReached:
         """The same for some of the images."""

@@ -1,8 +1,9 @@
 """What a criterion is: the contract between what says that a perturbation has succeeded and what looks for one.
 
-A criterion holds what is wanted of each image of a batch, in the images' order. Algorithms ask it whether it is
-`is_satisfied`, its `margin` (how far the logits are from meeting it), the `loss` to climb, and for the `rows` of some
-images.
+It holds what is wanted of each image of a batch, in the images' order. Each contract adds to the one before: an
+`Ascent` has a `loss` to climb, a `WalkGoal` also says when it is met (`is_satisfied`), and a `Criterion` how far the
+logits are from that (`margin`). Algorithm 1 walks a given length towards any goal; a search for the smallest
+perturbation needs a criterion.
 """
 
 from __future__ import annotations
@@ -22,9 +23,37 @@ if TYPE_CHECKING:
     from pellucid.types import Task
 
 
+class Ascent(Protocol):
+    """What gradient ascent climbs, image by image."""
+
+    def __len__(self) -> int:
+        """The number of images it speaks of."""
+        ...
+
+    def loss(self, logits: Tensor) -> Tensor:
+        """The log-loss (N,) whose rise is wanted."""
+        ...
+
+    def rows(self, index: Tensor) -> Self:
+        """The same for these images (int64 or bool index) only."""
+        ...
+
+    def check(self, task: Task, classes: int) -> None:
+        """Refuse a classifier that it does not fit."""
+        ...
+
+
+class WalkGoal(Ascent, Protocol):
+    """What a walk of a given length pursues: a loss to climb, and when to turn home."""
+
+    def is_satisfied(self, logits: Tensor, perturbation: Tensor) -> Tensor:
+        """Whether logits (N, K) of images moved by `perturbation` (N, C, H, W) meet it: bool (N,)."""
+        ...
+
+
 @runtime_checkable
-class Criterion(Protocol):
-    """What is wanted of each image.
+class Criterion(WalkGoal, Protocol):
+    """What is wanted of each image, where a smallest perturbation that meets it can be looked for.
 
     Attributes:
         multi_start: whether it is met well beyond the decision boundary, where there are many ways to it of much the
@@ -36,24 +65,12 @@ class Criterion(Protocol):
         """See the class."""
         ...
 
-    def __len__(self) -> int:
-        """The number of images it speaks of."""
-        ...
-
-    def is_satisfied(self, logits: Tensor, perturbation: Tensor) -> Tensor:
-        """Whether logits (N, K) of images moved by `perturbation` (N, C, H, W) meet it: bool (N,)."""
-        ...
-
     def margin(self, logits: Tensor) -> Tensor:
         """Distance from meeting it (N,), differentiable, in units of logits: positive where it is not met."""
         ...
 
     def smooth_margin(self, logits: Tensor) -> Tensor:
         """The margin (N,) with a smooth gradient: no jump where another class takes the lead."""
-        ...
-
-    def loss(self, logits: Tensor) -> Tensor:
-        """The log-loss (N,) whose rise leads to it: what gradient ascent climbs."""
         ...
 
     def aims(self, logits: Tensor) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:
@@ -64,13 +81,19 @@ class Criterion(Protocol):
         """
         ...
 
-    def rows(self, index: Tensor) -> Self:
-        """The criterion for these images (int64 or bool index) only."""
-        ...
 
-    def check(self, task: Task, classes: int) -> None:
-        """Refuse a classifier that it does not fit."""
-        ...
+def with_margin(goal: WalkGoal) -> Criterion:
+    """The goal, which a search for the smallest perturbation can take.
+
+    Raises:
+        InputError: it has no margin, as `RadiusReached`.
+    """
+    if not isinstance(goal, Criterion):
+        raise InputError(
+            f"{type(goal).__name__} has no margin, so there is no smallest perturbation that meets it: only Algorithm "
+            "1 (attacks.woods2019) takes it. A criterion of your own needs the members of attacks.Criterion."
+        )
+    return goal
 
 
 def log_odds(logits: Tensor, indices: Tensor, task: Task) -> Tensor:

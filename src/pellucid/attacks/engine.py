@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from pellucid.attacks.attack_state import AttackState, check_logits
+from pellucid.attacks.criterion import with_margin
 from pellucid.attacks.result import AttackResult, concatenate
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from pellucid.attacks.criterion import Criterion
+    from pellucid.attacks.criterion import Criterion, WalkGoal
     from pellucid.attacks.epsilon import Norm
 
 CPU_BUDGET = 2**30  # bytes for one batch's activations; beyond it a CPU gains nothing from larger batches
@@ -64,11 +65,11 @@ def run_minimum_norm(
         batch_size: images at a time; as many as fit in memory by default.
 
     Raises:
-        InputError: images outside [0, 1], a criterion for another number of images or another kind of classifier,
-            logits that are not finite or not one per class.
+        InputError: images outside [0, 1], a criterion without a margin, or for another number of images or another kind
+            of classifier, logits that are not finite or not one per class.
     """
     parts: list[AttackResult] = []
-    images = images.detach()
+    images, criterion = images.detach(), with_margin(criterion)
     with frozen(classifier):
         rows_at_once = prepare(classifier, images, criterion, batch_size)
         for rows in in_batches(len(images), rows_at_once):
@@ -86,7 +87,7 @@ def run_fixed_budget(
     algorithm: Algorithm,
     classifier: nn.Module,
     images: Tensor,
-    criterion: Criterion,
+    criterion: WalkGoal,
     *,
     box: bool = True,
     seed: int = 0,
@@ -94,7 +95,8 @@ def run_fixed_budget(
 ) -> Iterator[tuple[slice, Tensor, AttackState]]:
     """Where an algorithm ends, batch by batch: for perturbations of a given size, which are all of use.
 
-    Arguments and errors as `run_minimum_norm`. Between two batches the classifier is as it was.
+    Arguments and errors as `run_minimum_norm`, but for goals without a margin, which are taken. Between two batches the
+    classifier is as it was.
 
     Yields:
         The rows of a batch, its perturbed images (n, C, H, W), and its search with what was spent.
@@ -137,7 +139,7 @@ def images_that_fit(classifier: nn.Module, images: Tensor) -> int:
     return max(1, min(LARGEST_BATCH, budget // each))
 
 
-def prepare(classifier: nn.Module, images: Tensor, criterion: Criterion, batch_size: int | None) -> int:
+def prepare(classifier: nn.Module, images: Tensor, criterion: WalkGoal, batch_size: int | None) -> int:
     """Look at everything that can be wrong before the work, and choose the size of a batch.
 
     Raises:
@@ -165,7 +167,7 @@ def prepare(classifier: nn.Module, images: Tensor, criterion: Criterion, batch_s
 
 
 def _search(
-    classifier: nn.Module, images: Tensor, criterion: Criterion, box: bool, norm: Norm, seed: int
+    classifier: nn.Module, images: Tensor, criterion: WalkGoal, box: bool, norm: Norm, seed: int
 ) -> AttackState:
     generator = torch.Generator(images.device).manual_seed(seed)
     return AttackState(classifier, images, criterion, box=box, norm=norm, generator=generator)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pellucid.attacks.criteria import RadiusReached
 from pellucid.attacks.decoupled_direction_norm import decoupled_direction_norm
 from pellucid.attacks.engine import run_minimum_norm
 from pellucid.attacks.fast_minimum_norm import fast_minimum_norm
@@ -104,8 +103,6 @@ def minimal(
     """
     check_known([method], METHODS, "attack")
     check_method(method, norm=norm, effort=options.get("effort", 1))
-    if isinstance(criterion, RadiusReached):
-        raise InputError("a perturbation of a given radius has no smallest size: use attacks.woods2019 or attacks.pgd.")
     entry = METHODS[method]
     return run_minimum_norm(
         partial(entry.algorithm, **options),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.attacks.attack_state import check_logits
+from pellucid.attacks.criterion import with_margin
 from pellucid.attacks.epsilon import Epsilon, random_within, steepest, within_ball
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError, check_images
@@ -61,7 +62,7 @@ def pgd(
 
     Raises:
         InputError: images that do not lie in [0, 1], with the range found; no step or no restart; several restarts
-            without a criterion or without a random start; a criterion for another number of images.
+            without a criterion with a margin or without a random start; a criterion for another number of images.
 
     Source:
         Madry et al. 2018, "Towards deep learning models resistant to adversarial attacks", section 2.1.
@@ -81,8 +82,7 @@ def pgd(
         raise InputError(f"steps and restarts must be at least 1; found {steps} and {restarts}.")
     if criterion is not None and len(criterion) != len(images):
         raise InputError(f"the criterion speaks of {len(criterion)} images; found {len(images)}.")
-    if restarts > 1:
-        _check_restarts(random_start, criterion)
+    chooser = _chooser(random_start, criterion) if restarts > 1 else None
     length = 2.5 * eps.value / steps if step_size is None else step_size
 
     def uphill(perturbed: Tensor, _: int) -> Tensor:
@@ -98,10 +98,9 @@ def pgd(
         return projected_ascent((images + start).clamp(0, 1), uphill, inside, steps).detach()
 
     with frozen(classifier), torch.enable_grad():
-        if restarts == 1:
+        if chooser is None:
             return attempt()
-        assert criterion is not None
-        return _best_of((attempt() for _ in range(restarts)), classifier, images, criterion)
+        return _best_of((attempt() for _ in range(restarts)), classifier, images, chooser)
 
 
 def projected_ascent(
@@ -134,11 +133,13 @@ def projected_ascent(
     return here
 
 
-def _check_restarts(random_start: bool, criterion: Criterion | None) -> None:
+def _chooser(random_start: bool, criterion: Criterion | None) -> Criterion:
+    """What chooses among restarts."""
     if not random_start:
         raise InputError("restarts differ by their random start only: leave random_start on, or take one restart.")
     if criterion is None:
         raise InputError("to choose among restarts a criterion is needed, as Misclassified(labels).")
+    return with_margin(criterion)
 
 
 def _best_of(attempts: Iterable[Tensor], classifier: nn.Module, images: Tensor, criterion: Criterion) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from pellucid.attacks.criteria import RadiusReached
+from pellucid.attacks.criterion import Criterion
 from pellucid.attacks.engine import run_fixed_budget, run_minimum_norm
 from pellucid.attacks.epsilon import lengths
 from pellucid.attacks.result import AttackResult, concatenate
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pellucid.attacks.attack_state import AttackState
-    from pellucid.attacks.criterion import Criterion
+    from pellucid.attacks.criterion import WalkGoal
 
 
 def algorithm_1(search: AttackState, *, length: float = 20.0, steps: int = 450, momentum: float = 0.9) -> Tensor:
@@ -61,7 +61,7 @@ def algorithm_1(search: AttackState, *, length: float = 20.0, steps: int = 450, 
 def woods2019(
     classifier: nn.Module,
     images: Tensor,
-    criterion: Criterion,
+    criterion: WalkGoal,
     *,
     length: float = 20.0,
     steps: int = 450,
@@ -71,13 +71,13 @@ def woods2019(
 ) -> AttackResult:
     """Algorithm 1 of Woods et al. 2019 in any of its uses; see `pellucid.attacks.woods2019.algorithm_1`.
 
-    With `RadiusReached` as the criterion the answer is where the walk ends, at about that radius, and `found` says
-    whether it was reached on the way; with any other the smallest perturbation that met the criterion.
+    With a goal that has no margin, as `RadiusReached`, the answer is where the walk ends, at about that radius, and
+    `found` says whether it was reached on the way; with any criterion the smallest perturbation that met the criterion.
 
     Args:
         classifier: images (N, C, H, W) → logits (N, K).
         images: float (N, C, H, W) in [0, 1], on the classifier's device.
-        criterion: the goal.
+        criterion: what is wanted of each of them.
         length: the sum of all steps, root mean square per pixel and channel.
         steps: their number; one gradient evaluation each.
         momentum: of the running average of directions.
@@ -97,7 +97,7 @@ def woods2019(
         (torch.Size([2, 1, 32, 32]), torch.Size([2]))
     """
     algorithm = partial(algorithm_1, length=length, steps=steps, momentum=momentum)
-    if not isinstance(criterion, RadiusReached):
+    if isinstance(criterion, Criterion):
         return run_minimum_norm(
             algorithm,
             classifier,

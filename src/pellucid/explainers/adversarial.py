@@ -22,7 +22,7 @@ from pellucid.utils.resources import check_known
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from pellucid.attacks.criterion import Criterion
+    from pellucid.attacks.criterion import WalkGoal
     from pellucid.attacks.engine import Algorithm
     from pellucid.explainers.explanation import Targets
     from pellucid.types import Classifier, Task
@@ -163,7 +163,7 @@ def adversarial(
 
 def _way(
     optimiser: str, aims: Tensor, task: Task, direction: Direction, rho: float
-) -> tuple[Algorithm, Criterion, bool]:
+) -> tuple[Algorithm, WalkGoal, bool]:
     """Algorithm, what it pursues, and whether it keeps the pixel box; no level is to be reached: ½ stands for it."""
     rising = torch.full_like(aims, direction == "raise", dtype=torch.bool)
     aim = Confidence(aims, torch.full_like(aims, 0.5, dtype=torch.float64), rising, task)

@@ -57,8 +57,8 @@ def stretch(direction: Tensor, images: Tensor, rms: float) -> Tensor:
 def ascend(search: AttackState, *, rms: float, steps: int = STEPS) -> Tensor:
     """Gradient steps on the shell of perturbations of size `rms` inside the pixel box; the best point is handed out.
 
-    Each step goes down the gradient of the criterion's deficit and back to the nearest point of that size inside the
-    box. A deficit in log-odds has a gradient also where a probability is so near 0 or 1 that its own has vanished.
+    Each step goes down the gradient of the criterion's margin and back to the nearest point of that size inside the
+    box. A margin in log-odds has a gradient also where a probability is so near 0 or 1 that its own has vanished.
 
     How far a step goes, and how much it keeps of the directions before it, depends on how well an image's successive
     gradients agree (their cosine, averaged). On smooth networks, as robust training makes them, they agree at 0.3 and
@@ -69,7 +69,7 @@ def ascend(search: AttackState, *, rms: float, steps: int = STEPS) -> Tensor:
     `steps` gradient evaluations and one more forward pass per image. Where the gradient is 0 nothing moves.
 
     Args:
-        search: the images, and a criterion with a deficit; its pixel box is always kept.
+        search: the images, and a criterion with a margin; its pixel box is always kept.
         rms: root mean square per pixel and channel.
         steps: gradient evaluations.
 

@@ -11,6 +11,7 @@ import torch
 from pellucid.attacks.bounded.autoattack import autoattack
 from pellucid.attacks.bounded.margin import margin
 from pellucid.attacks.bounded.search import BoundedSearch
+from pellucid.attacks.criterion import with_margin
 from pellucid.attacks.engine import prepare
 from pellucid.attacks.epsilon import lengths
 from pellucid.models.classifier import frozen
@@ -109,8 +110,8 @@ def within(
         options: of the method, as `steps`.
 
     Raises:
-        InputError: an unknown method, images outside [0, 1], a criterion for another number of images or another
-            kind of classifier, logits that are not finite.
+        InputError: an unknown method, images outside [0, 1], a criterion without a margin, or for another number of
+            images or another kind of classifier, logits that are not finite.
 
     Example:
         >>> from torch import nn
@@ -124,7 +125,7 @@ def within(
     """
     check_known([method], ENSEMBLES, "attack")
     run = partial(ENSEMBLES[method], **options)
-    images = images.detach()
+    images, criterion = images.detach(), with_margin(criterion)
     searches = []
     with frozen(classifier):
         rows_at_once = prepare(classifier, images, criterion, batch_size)

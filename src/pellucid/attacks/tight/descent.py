@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from pellucid.attacks.criterion import with_margin
 from pellucid.attacks.epsilon import lengths, nowhere_zero
 
 if TYPE_CHECKING:
@@ -140,7 +141,9 @@ def linearise(
     gradient = nowhere_zero(evaluation.gradient, search.generator)
     slope = (lengths(gradient, "l2") if search.norm == "rms" else gradient.abs().flatten(1).sum(1)).clamp_min(1e-30)
     fall = scaled(gradient, -1 / slope)
-    margin = search.criterion.rows(rows).margin(evaluation.logits) if isinstance(of, str) else evaluation.value
+    margin = (
+        with_margin(search.criterion.rows(rows)).margin(evaluation.logits) if isinstance(of, str) else evaluation.value
+    )
     limit = FARTHEST * _side(search)
     distance = (margin.to(slope.dtype) / slope).clamp(-limit, limit)
     return Boundary(fall if search.norm == "rms" else fall.sign(), fall, distance)

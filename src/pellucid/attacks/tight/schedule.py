@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from pellucid.attacks.ball_walk import ball_walk
+from pellucid.attacks.criterion import with_margin
 from pellucid.attacks.tight.descent import descend, first_steps, linearise
 from pellucid.attacks.tight.rescue import rescue
 from pellucid.types import InputError
@@ -105,10 +106,11 @@ def tight(search: AttackState, *, effort: int = 1) -> Tensor:
         linear model is DeepFool's (Moosavi-Dezfooli et al. 2016).
     """
     check_effort(effort)
-    far = search.criterion.multi_start
+    criterion = with_margin(search.criterion)
+    far = criterion.multi_start
     origin = search.evaluate(torch.zeros_like(search.images), of="smooth_margin")
     boundary = linearise(search, search.everyone(), origin)
-    aims = search.criterion.aims(origin.logits) if far and effort in AIMED else ()
+    aims = criterion.aims(origin.logits) if far and effort in AIMED else ()
     if aims:
         _towards_classes(search, boundary, aims, AIMED[effort])
     else:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
-    from pellucid.attacks.criterion import Criterion
+    from pellucid.attacks.criterion import WalkGoal
     from pellucid.training.distributed import BatchRandom
     from pellucid.types import Task
 
@@ -63,18 +63,30 @@ class AttackSettings(Section):
 
 
 @dataclass(frozen=True)
-class _Ascent:
-    """The training loss as an aim to pursue: what `RadiusReached` needs of a criterion."""
+class TrainingLoss:
+    """Each image's own training loss, as an `Ascent`.
 
-    losses: Callable[[Tensor], Tensor]
-    count: int
-    multi_start = False
+    Attributes:
+        losses: (logits, targets) → (N,).
+        targets: int64 (N,) or float (N, K).
+    """
+
+    losses: Callable[[Tensor, Tensor], Tensor]
+    targets: Tensor
 
     def __len__(self) -> int:
-        return self.count
+        return len(self.targets)
 
     def loss(self, logits: Tensor) -> Tensor:
-        return self.losses(logits)
+        """That of training (N,)."""
+        return self.losses(logits, self.targets)
+
+    def rows(self, index: Tensor) -> TrainingLoss:
+        """The same for some of the images."""
+        return TrainingLoss(self.losses, self.targets[index])
+
+    def check(self, task: Task, classes: int) -> None:
+        """Any classifier fits: it is the one in training, whose objective was made for it."""
 
 
 def perturb(
@@ -171,10 +183,9 @@ def _aim(
     losses: Callable[[Tensor, Tensor], Tensor],
     draws: Tensor | None,
     constant: Tensor | None,
-) -> Criterion:
+) -> WalkGoal:
     if settings.method == "woods2019":
-        aim = _Ascent(lambda logits: losses(logits, targets), len(images))
-        return RadiusReached(aim, _rms(settings.size, images))  # type: ignore[arg-type]  # only its objective is asked
+        return RadiusReached(TrainingLoss(losses, targets), _rms(settings.size, images))
     if task == "multiclass":
         return Misclassified(targets)
     assert draws is not None
@@ -186,7 +197,7 @@ def _aim(
 
 
 def _algorithm_1(
-    network: Callable[[Tensor], Tensor], images: Tensor, criterion: Criterion, settings: AttackSettings
+    network: Callable[[Tensor], Tensor], images: Tensor, criterion: WalkGoal, settings: AttackSettings
 ) -> Tensor:
     search = AttackState(network, images, criterion, box=settings.box)  # type: ignore[arg-type]  # any callable will do
     end = algorithm_1(search, length=_rms(settings.size, images), steps=settings.steps, momentum=0.0)
