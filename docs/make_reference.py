@@ -183,8 +183,16 @@ def in_words(kind: Any) -> str:  # noqa: ANN401
 
 
 def attributes(model: type[BaseModel]) -> dict[str, str]:
+    """The texts of `Attributes:` in the docstrings of a model and of those that it extends."""
+    found: dict[str, str] = {}
+    for one in model.__mro__[::-1]:
+        found |= attributes_of(one.__doc__ or "")
+    return found
+
+
+def attributes_of(text: str) -> dict[str, str]:
     """The texts of a docstring's `Attributes:`."""
-    _, _, listed = (model.__doc__ or "").partition("Attributes:\n")
+    _, _, listed = text.partition("Attributes:\n")
     found: dict[str, str] = {}
     name = ""
     for line in listed.splitlines():

@@ -100,7 +100,7 @@ def list_classes(
         pattern: what finds the patient in an image's path below its class folder; each its own patient where None.
         left_out: told of what was left out.
         prefix: stands before the patients' names, so that those of two folders are told apart.
-        only: the class folders to take; all where not given.
+        only: the class folders to take; all by default.
 
     Raises:
         InputError: naming the folder or file, for no class folders, a class without images, or one that holds parts,

@@ -78,8 +78,8 @@ class FolderOptions(Section):
     """What may be chosen when a folder is opened.
 
     Attributes:
-        classes: which of the class folders are taken, and the order of their classes; all of them, sorted by name,
-            where not given.
+        classes: which of the class folders are taken, and the order of their classes; None for all of them, sorted by
+            name.
         positive: the class whose presence is the one label of a multi-label task (1 in its folder, 0 in the
             others); None for a multiclass task of all the folders.
         validation: `split` cuts the validation part from the training images by patient and leaves a

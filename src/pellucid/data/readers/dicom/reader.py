@@ -20,7 +20,7 @@ from pellucid.data.readers.dicom.options import KEYS, DicomOptions
 from pellucid.data.readers.splits import check_disjoint, cut_parts
 from pellucid.data.readers.table.boxes import names_of_rows, read_boxes
 from pellucid.data.readers.table.columns import find_column, read_columns
-from pellucid.data.readers.table.options import USUAL, TableOptions
+from pellucid.data.readers.table.options import USUAL
 from pellucid.data.readers.table.reader import BOXES, find_table, open_boxes
 from pellucid.data.readers.table.rows import read_parts
 from pellucid.data.readers.table.targets import read_targets
@@ -46,10 +46,6 @@ _NAMELESS = (
     "those of one study, or else of one accession number, count as one patient's, and a patient of several may be in "
     "two parts"
 )
-_OF_TABLE = (
-    "category", "findings", "labels", "classes", "negative", "separator", "unknown", "boxes", "validation_fraction",
-    "test_fraction", "encoding", "delimiter",
-)  # fmt: skip
 
 CARD = DatasetCard(
     name="dicom",
@@ -90,7 +86,6 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
     folder = check_root(root, CARD.name, LAYOUT)
     source = find_table(folder if settings.table is None else folder / settings.table)
     columns = read_columns(source, encoding=settings.encoding, delimiter=settings.delimiter)
-    of_table = TableOptions.model_validate(settings.model_dump(include=set(_OF_TABLE)))
     keys = {key: find_column(columns, key, getattr(settings, key), names) for key, names in KEYS.items()}
     named_keys = [k for k in KEYS if getattr(settings, k) is not None] or [k for k in KEYS if keys[k] is not None]
     if not named_keys:
@@ -101,11 +96,11 @@ def open_dicom_folder(root: str | Path, *, seed: int = 0, options: Mapping[str, 
     key, name = named_keys[0], keys[named_keys[0]]
     assert name is not None
     split = find_column(columns, "split", settings.split, USUAL["split"])
-    targets = read_targets(columns, of_table, {*keys.values(), split})
+    targets = read_targets(columns, settings, {*keys.values(), split})
     parts = None if split is None else read_parts(columns, split)
     issues: list[Issue] = []
     images = by_path(columns, name, settings) if key == "path" else by_number(columns, key, name, folder, settings)
-    regions = _regions(columns, name, KEYS[key], images, source, of_table, issues)
+    regions = _regions(columns, name, KEYS[key], images, source, settings, issues)
     usable = [i for i, row in enumerate(images.rows) if row not in columns.faulty]
     issues = [*columns.faults, *issues]
     splits: Splits = {}
@@ -185,7 +180,7 @@ def _regions(
     names: Sequence[str],
     images: Found,
     source: Path,
-    options: TableOptions,
+    options: DicomOptions,
     issues: list[Issue],
 ) -> dict[int, list[Region]]:
     """The boxes of each image, by its place among those found."""

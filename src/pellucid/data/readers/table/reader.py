@@ -14,7 +14,7 @@ from pellucid.data.issues import FaultyDataError, Issue, check_root
 from pellucid.data.readers.splits import check_disjoint, cut_parts
 from pellucid.data.readers.table.boxes import names_of_rows, read_boxes
 from pellucid.data.readers.table.columns import SUFFIXES, find_column, need_column, read_columns
-from pellucid.data.readers.table.options import USUAL, TableOptions
+from pellucid.data.readers.table.options import USUAL, ColumnOptions, TableOptions
 from pellucid.data.readers.table.rows import find_files, read_ids, read_parts, read_patients
 from pellucid.data.readers.table.targets import read_targets
 from pellucid.data.regions import Region, Regions
@@ -224,7 +224,7 @@ def find_table(place: Path) -> Path:
     return tables[0]
 
 
-def open_boxes(source: Path, settings: TableOptions) -> Columns | None:
+def open_boxes(source: Path, settings: ColumnOptions) -> Columns | None:
     """The table of boxes beside a table of images; None where there is none and none is asked for."""
     path = source.parent / (settings.boxes or BOXES)
     if not path.is_file():

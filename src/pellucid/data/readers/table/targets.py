@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.readers.table.columns import Columns
-    from pellucid.data.readers.table.options import TableOptions
+    from pellucid.data.readers.table.options import ColumnOptions
     from pellucid.types import Task
 
 _CODES = {"0": 0.0, "1": 1.0, "false": 0.0, "true": 1.0}
@@ -47,7 +47,7 @@ class Targets:
     description: str
 
 
-def read_targets(columns: Columns, settings: TableOptions, used: Collection[str | None]) -> Targets:
+def read_targets(columns: Columns, settings: ColumnOptions, used: Collection[str | None]) -> Targets:
     """The targets, from the columns that the options name or that have a usual name.
 
     Where there are none, all columns that are not taken for something else are labels, if all of them hold 0, 1 or
@@ -95,7 +95,7 @@ def read_targets(columns: Columns, settings: TableOptions, used: Collection[str 
     return _indicators(columns, settings, names)
 
 
-def _indicators(columns: Columns, settings: TableOptions, names: Sequence[str]) -> Targets:
+def _indicators(columns: Columns, settings: ColumnOptions, names: Sequence[str]) -> Targets:
     if settings.classes is not None:
         raise InputError("options of table: classes goes with category or findings; labels has its own order.")
     values = indicator_targets(columns, names, settings.unknown)
