@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import httpx
 import numpy as np
@@ -12,6 +13,7 @@ from helpers.annotation import OPTIONS, phantom_part, served, signed_in, small_n
 from helpers.axe import violations
 from helpers.discovery import estimate, make_discovery, make_suspect
 from pellucid.annotations.store import open_store
+from pellucid.annotator import serving
 from pellucid.annotator.gate import Gate
 from pellucid.annotator.server import create_app
 from pellucid.annotator.setup import ServiceOptions, open_service
@@ -66,7 +68,7 @@ def folder(data, tmp_path):
 def address(folder, data, network, tmp_path):
     opened = OpenSuspect.open(folder / "1", network, NETWORK, data)
     options = ServiceOptions(order="random")
-    service = open_service(data, network, tmp_path / "annotations.db", options=options, only=opened.names)
+    service = open_service(data, network, tmp_path / "annotations.db", options=options, suspect=opened)
     app = create_app(service, Gate(None), suspect=SuspectPage(opened, service.store))
     with served(app) as where:
         yield where
@@ -162,22 +164,29 @@ def test_the_command_opens_the_page_of_the_suspect_on_the_images_that_show_it(
     discovery = Discovery.load(folder)
     key = results_key_of(load_model(run))
     replace(discovery, about={**discovery.about, "network": key}).save(folder)
-    opened = []
+    names, make_server = [], serving.make_server
 
-    def serve(service, access, **options):
-        access.listening.close()
-        opened.append((len(service.dataset), options["suspect"].about("Ann")["name"]))
-        service.close()
+    def asked_once(app):
+        """A server that one annotator asks for the suspect, and that ends then."""
+        monkeypatch.setattr(serving, "make_server", make_server)
 
-    monkeypatch.setattr("pellucid.annotator.serving.serve", serve)
+        def run(sockets):
+            sockets[0].close()
+            with served(app) as address, signed_in(address) as ann:
+                names.append(ann.get("/api/suspect").json()["name"])
+
+        return SimpleNamespace(run=run)
+
+    monkeypatch.setattr(serving, "make_server", asked_once)
     options = [f"--data-option={key}={value}" for key, value in OPTIONS.items()]
     code, output, _ = pellucid(
         "annotate", "serve", run, "--data", "phantom", *options, "--suspect", folder / "1", "--device", "cpu",
         "--store", tmp_path / "new.db", "--port", "0", "--no-open", "--order", "random",
     )  # fmt: skip
     assert code in (0, None)
-    assert opened == [(8, "upper right corner")]
     assert "suspect 1 (upper right corner) is shown by 8 of 24 images of phantom/train; its mark goes to" in output
+    assert "8 images of phantom/train; annotations go to" in output
+    assert names == ["upper right corner"]
 
 
 @pytest.mark.browser

@@ -75,11 +75,11 @@ def test_other_models_and_settings_of_another_kind_are_refused(model, parts):
     with pytest.raises(InputError, match=r"takes a TrustSettings \(of pellucid\..*\); found dict"):
         pl.trust(model, data, settings={"samples": 2})
     with pytest.raises(InputError, match="the model to compare with is expected"):
-        pl.audit(model, data, compare="runs/second")
+        pl.audit(model, data, compare_with="runs/second")
     with pytest.raises(InputError, match=r"use= takes a Use \(of .*\); found dict"):
         pl.audit(model, data, use={"Mass": 0.1})
-    with pytest.raises(InputError, match="compare is what discover returned before, or its folder; found a tensor"):
-        pl.discover(model, data, compare=torch.zeros(1))
+    with pytest.raises(InputError, match=r"compare_with is what discover returned before, .* found a tensor"):
+        pl.discover(model, data, compare_with=torch.zeros(1))
     with pytest.raises(InputError, match=r"class_map is a dict .* found the text 'Mass=mass'"):
         pl.evaluate(model, data, class_map="Mass=mass")
 
@@ -189,3 +189,9 @@ def test_every_option_of_a_command_is_a_keyword_of_its_verb_or_is_said_to_have_a
         names = {*option.opts, *option.secondary_opts}
         said = names & set(re.findall(r"--[a-z-]+", page.split("After the demo")[0]))
         assert said or keywords.keys() & {name.removeprefix("--").replace("-", "_") for name in names}, names
+
+
+def test_a_study_refuses_a_device_that_torch_does_not_know_before_it_begins(tmp_path):
+    with pytest.raises(InputError, match="must be auto, cpu, cuda or mps; found 'tpu'"):
+        pl.study("demo", out=tmp_path / "out", device="tpu")
+    assert not (tmp_path / "out").exists()

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from pellucid.annotator.service import AnnotationService
-    from pellucid.annotator.suspect import SuspectPage
+    from pellucid.annotator.suspect import OpenSuspect
 
 LEAST_TOKEN = 16  # characters
 TOKEN_VARIABLE = "PELLUCID_ANNOTATE_TOKEN"  # noqa: S105 (its name)
@@ -128,7 +128,7 @@ def serve(
     *,
     say: Callable[[str], object] = print,
     open_page: bool = True,
-    suspect: SuspectPage | None = None,
+    suspect: OpenSuspect | None = None,
 ) -> None:
     """Serve the annotation page until it is interrupted; then it is closed.
 
@@ -140,8 +140,13 @@ def serve(
         suspect: the one that is to be marked; None for the images alone.
     """
     from pellucid.annotator.server import create_app
+    from pellucid.annotator.suspect import SuspectPage
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    page = None
+    if suspect is not None:
+        page = SuspectPage(suspect, service.store)
+        say(f"{suspect.sentence}; its mark goes to {suspect.folder / str(suspect.suspect.number)} as well")
     if access.gate.token is None:
         address = f"{access.base}/"
         say(f"the page is at {address}")
@@ -154,7 +159,7 @@ def serve(
         import webbrowser
 
         webbrowser.open(address)
-    app = create_app(service, access.gate, local=access.local, suspect=suspect)
+    app = create_app(service, access.gate, local=access.local, suspect=page)
     try:
         make_server(app).run(sockets=[access.listening])
     finally:

@@ -16,6 +16,7 @@ from pellucid.annotator.service import AnnotationService, ServiceSettings
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.class_match import match_classes
 from pellucid.data.decoding.file_pixels import placement_of
+from pellucid.evaluation.training_images import ImageCheck
 from pellucid.explainers.adversarial import check_settings
 from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.types import InputError
@@ -23,16 +24,15 @@ from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import check_known
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from pathlib import Path
 
     import numpy as np
     import numpy.typing as npt
 
     from pellucid.annotator.acquisition import Order
+    from pellucid.annotator.suspect import OpenSuspect
     from pellucid.data.dataset import Dataset
     from pellucid.data.placement import Placement
-    from pellucid.evaluation.training_images import ImageCheck
     from pellucid.models.classifier import AnyClassifier
     from pellucid.types import Pixels
 
@@ -79,7 +79,7 @@ def open_service(
     compare_with: AnyClassifier | None = None,
     options: ServiceOptions | None = None,
     check: ImageCheck | None = None,
-    only: Collection[str] | None = None,
+    suspect: OpenSuspect | None = None,
 ) -> AnnotationService:
     """An annotation service for the images of one part of a dataset; the annotation database is made where it is new.
 
@@ -91,7 +91,7 @@ def open_service(
         compare_with: a second network, which the order `disagreement` needs.
         options: what may be chosen.
         check: of the network: it looks at the images, so that what it has seen of them can be told.
-        only: names of the images that may be offered; all of them by default.
+        suspect: the one that is to be marked: only images that show it are offered.
 
     Raises:
         InputError: a network of other classes, a bad option, a database of another dataset, or images that are read
@@ -109,13 +109,16 @@ def open_service(
         raise InputError("the order 'disagreement' compares two networks: give the second one with --compare-with.")
     if check is not None:
         check.check_decoding(dataset)
+    if compare_with is not None:
+        ImageCheck(compare_with.path, refuse=False).check_decoding(dataset)
     store = open_store(source, create=dataset)
     sizes, names = store.image_sizes(), set(dataset.ids)
     check_images(store.info, sizes, names & set(sizes), dataset, store.name)
     dataset, _ = match_classes(dataset, network.classes, network.task)  # in the network's order
     some = dataset
-    if only is not None:
-        some = dataset.subset([row for row, name in enumerate(dataset.ids) if name in set(only)])
+    if suspect is not None:
+        showing = set(suspect.names)
+        some = dataset.subset([row for row, name in enumerate(dataset.ids) if name in showing])
     offered = some.limit(options.limit, seed=options.seed)
     placement_of(offered, 0, network.input_spec)  # what was fitted before cannot be marked under every geometry
     pictures = _pictures(offered, network, options.cache)

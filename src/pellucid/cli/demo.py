@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pellucid.cli import options
-from pellucid.cli.study import Jobs, Overrides, run_study
+from pellucid.cli.study import Jobs, Overrides, study
 
 
 def demo(
@@ -26,4 +26,4 @@ def demo(
 
     Example: `pellucid demo --out runs/demo`, then open runs/demo/report.html
     """
-    run_study("demo", None, out, [*(overrides or ()), f"seeds=[{seed}]"], device, jobs, limit, None, wait)
+    study("demo", out=out, overrides=overrides, limit=limit, device=device, jobs=jobs, seed=[seed], wait=wait)

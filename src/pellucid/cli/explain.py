@@ -62,7 +62,7 @@ def explain(
     compare_with: Annotated[
         Path | None,
         typer.Option(
-            help="Another network of the same classes, explained in rows under the first's.", show_default=False
+            help="Another model of the same classes, explained in rows under the first's.", show_default=False
         ),
     ] = None,
     limit: options.Limit = None,

@@ -11,7 +11,6 @@ import typer
 
 from pellucid.cli import options
 from pellucid.cli.output import show_result
-from pellucid.utils.devices import pick_device
 from pellucid.utils.resources import bundled
 
 STUDIES = ", ".join(bundled("studies"))
@@ -52,27 +51,6 @@ def study(
 
     Example: `pellucid study chestxray14 --root ~/ChestX-ray14 --out runs/chestxray14`
     """
-    overrides = [*(overrides or ())]
-    if seed:
-        overrides.append(f"seeds={list(seed)}")
-    run_study(name, root, out, overrides, device, jobs, limit, cache, wait, judge_only=judge_only, log=log)
-
-
-def run_study(
-    name: str,
-    root: Path | None,
-    out: Path | None,
-    overrides: list[str],
-    device: str,
-    jobs: int | None,
-    limit: int | None,
-    cache: Path | None,
-    wait: bool,
-    *,
-    judge_only: bool = False,
-    log: str | None = None,
-) -> None:
-    """Run a study, print its table and say where its report lies."""
     from pellucid.training.distributed import is_first_process
     from pellucid.verbs.study import study as run
 
@@ -80,8 +58,8 @@ def run_study(
         name,
         root,
         out,
-        overrides=overrides,
-        device=pick_device(device),
+        overrides=[*(overrides or ()), *([f"seeds={list(seed)}"] if seed else ())],
+        device=device,
         jobs=jobs,
         limit=limit,
         cache=cache,

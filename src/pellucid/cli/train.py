@@ -41,7 +41,7 @@ def train(
     init: Annotated[
         Path | None,
         typer.Option(
-            help="Fine-tune this trained network (a run or model folder, or SOURCE:NAME as timm:resnet50.a1_in1k) "
+            help="Fine-tune this trained model (a run or model folder, or SOURCE:NAME as timm:resnet50.a1_in1k) "
             "instead of starting afresh: its architecture, size and weights, the recipe's objective, a tenth of its "
             "epochs."
         ),
@@ -92,11 +92,10 @@ def train(
     """
     from pellucid.evaluation.discovery.suspect_marks import suspect_numbers
     from pellucid.training.distributed import is_first_process, leave_process_group
-    from pellucid.training.trackers import PROJECT, check_tracker
     from pellucid.verbs.train import train as run
 
-    check_tracker(log, PROJECT)  # before the data are opened
-    if not is_first_process():
+    is_speaking = is_first_process()
+    if not is_speaking:
         os.environ["PELLUCID_PROGRESS"] = "0"
     result = run(
         recipe,
@@ -109,7 +108,7 @@ def train(
         annotations=annotations,
         suspects=suspects,
         only=None if only is None else suspect_numbers(only),
-        announce=typer.echo if is_first_process() else None,
+        announce=typer.echo if is_speaking else None,
         resume=resume,
         wait=wait,
         seed=seed,
@@ -119,9 +118,6 @@ def train(
         log=log,
     )
     leave_process_group()
-    if is_first_process():
-        for line in (result.penalty_method, result.learned):
-            if line is not None:
-                typer.echo(line)
+    if is_speaking:
         show_result(result, out)
         wrote(out / "weights.safetensors")

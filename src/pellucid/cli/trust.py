@@ -26,7 +26,7 @@ def trust(
     compare_with: Annotated[
         list[Path] | None,
         typer.Option(
-            help="Another network of the same classes, of another seed or architecture: do the maps agree? "
+            help="Another model of the same classes, of another seed or architecture: do the maps agree? "
             "May be repeated."
         ),
     ] = None,

@@ -202,10 +202,10 @@ def ara(
         checked: attacked images on which another attack is tried, to tell whether this one is too weak; where
             that finds less, it counts.
         out: the folder where radii are kept as they are found, so that the same call goes on after an interruption.
-        name: what the model is called; the name of its run folder where not given.
+        name: what the model is called; the name of its run folder by default.
         limit: at most so many images, chosen with `seed`.
         seed: of that choice, of the attack and of the bootstrap.
-        batch_size: images at a time; as many as fit where not given.
+        batch_size: images at a time; as many as fit by default.
         cache: keep decoded images in this folder.
         allow_training_images: count images that the model was trained on in; they are refused otherwise.
         class_map: the data's name for each of the model's classes that has another one there.

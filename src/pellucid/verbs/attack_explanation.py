@@ -185,8 +185,8 @@ def attack_explanation(
         budgets: largest changes, root mean square per pixel and channel in [0, 1]; 0.002, 0.005, 0.01 and 0.02 by
             default.
         target_map: for `same-decision`, the map to show: centre, corner, other-image or an image file. Any other map
-            than the original where not given.
-        class_name: the class explained; each image's most probable one where not given.
+            than the original by default.
+        class_name: the class explained; each image's most probable one by default.
         tolerance: for `same-decision`: how far the class's probability may move.
         keep: for `same-map`: the rank correlation from which on a map counts as the same.
         steps: gradient steps for each budget.

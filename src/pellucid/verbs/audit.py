@@ -166,7 +166,7 @@ def audit(
     data: Dataset,
     *,
     quick: bool = False,
-    compare: Model | None = None,
+    compare_with: Model | None = None,
     out: str | Path | None = None,
     use: Use | None = None,
     metadata: str | Path | None = None,
@@ -199,7 +199,7 @@ def audit(
         model: what is audited.
         data: one part of a dataset; its classes are matched with the model's by name.
         quick: a first look in a few minutes: 100 images, 30 of them corrupted and 20 attacked and explained.
-        compare: another model of the same classes, whose answers on the same images are compared.
+        compare_with: another model of the same classes, whose answers on the same images are compared.
         out: the folder where results are kept as they come, in `kept`; a temporary one by default.
         use: how often classes occur where the model is to be used, and what its errors cost there, as
             ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each. Of two exclusive classes
@@ -222,7 +222,7 @@ def audit(
         cache: keep decoded images in this folder.
         allow_training_images: count images that the model was trained on in; they are refused otherwise.
         class_map: the data's name for each of the model's classes that has another one there.
-        name: what the model is called; the name of its folder where not given.
+        name: what the model is called; the name of its folder by default.
         command: what the user typed, for the record.
         announce: is told which part begins.
 
@@ -231,11 +231,11 @@ def audit(
             the model does not have, or that none of the methods takes; a prevalence or cost that is none; results of
             something else in `out`.
     """
-    _check_kinds(model, data, settings, use, compare)
+    _check_kinds(model, data, settings, use, compare_with)
     started = time.monotonic()
     plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, corrupted, effort, methods, limit, seed)
     check_layer(model, plan.methods, layer)
-    use = _checked(use or Use(), model, compare)
+    use = _checked(use or Use(), model, compare_with)
     session = open_session(
         model,
         data,
@@ -250,7 +250,7 @@ def audit(
     groupings, no_groups = make_groupings(columns, groups)
     label = name or model_names([path_of(model)])[0]
     common: dict[str, Any] = {"seed": plan.seed, "cache": cache, "allow_training_images": allow_training_images}
-    with channels_last(model, compare), work_folder(out) as folder, ExitStack() as rest:
+    with channels_last(model, compare_with), work_folder(out) as folder, ExitStack() as rest:
         store = ResultsStore(
             folder / "kept",
             {
@@ -267,7 +267,7 @@ def audit(
         served, refused = work.methods(pixels)
         planned = partial(
             seconds_planned, measured_paces(model, pixels, served, layer), len(pixels), session.whole, work.few.dataset,
-            plan, groups=len(groupings), compared=compare is not None,
+            plan, groups=len(groupings), compared=compare_with is not None,
         )  # fmt: skip
         parts = Parts(announce or (lambda _: None), planned())
         first = parts.attempt("classification", "Does it classify?", partial(work.classified, pixels, use))
@@ -278,9 +278,9 @@ def audit(
         by_group, rival, elsewhere = None, None, None
         if groupings:
             by_group = parts.attempt("groups", "For whom?", lambda: group_figures(answers, groupings, plan.seed, use))
-        if compare is not None:
+        if compare_with is not None:
             rival = parts.attempt(
-                "comparison", "Against the other", partial(work.against, compare, data, answers, class_map)
+                "comparison", "Against the other", partial(work.against, compare_with, data, answers, class_map)
             )
         if plan.corrupted:
             elsewhere = parts.attempt("elsewhere", "Will it hold up elsewhere?", work.corrupted)
@@ -339,12 +339,12 @@ def audit(
     return Audit(results, rows, three or [], wrong, notes, _failure(answers), discovery)
 
 
-def _checked(use: Use, model: Model, compare: Model | None) -> Use:
+def _checked(use: Use, model: Model, other: Model | None) -> Use:
     """The use, where its classes are the model's and can be so frequent, and the other model has the same."""
     use.check_classes(model.classes, exclusive=model.task == "multiclass")
-    if compare is not None and set(compare.classes) != set(model.classes):
+    if other is not None and set(other.classes) != set(model.classes):
         raise InputError(
-            f"{name_of(compare)} tells {first_of(compare.classes)}; the model {first_of(model.classes)}: models of "
+            f"{name_of(other)} tells {first_of(other.classes)}; the model {first_of(model.classes)}: models of "
             "other classes cannot be compared."
         )
     return use
@@ -364,13 +364,13 @@ def _suspects(discovery: Discovery) -> dict[str, Any]:
     return {key: whole[key] for key in shown_keys} | {"images": len(discovery.ids), "rows": discovery.rows}
 
 
-def _check_kinds(model: object, data: object, settings: object, use: object, compare: object) -> None:
+def _check_kinds(model: object, data: object, settings: object, use: object, other: object) -> None:
     """Refuse arguments of another kind than they must be."""
     check_arguments(model, data)
     check_settings(settings, AuditSettings)
     check_settings(use, Use, "use")
-    if compare is not None:
-        check_model(compare, "the model to compare with")
+    if other is not None:
+        check_model(other, "the model to compare with")
 
 
 def _plan(

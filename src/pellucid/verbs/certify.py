@@ -137,7 +137,7 @@ def certify(
     Args:
         model: what is certified.
         data: one part of a dataset; its classes are matched with the model's by name.
-        sigma: standard deviation of the noise, on pixels in [0, 1]; what the model was trained with where not given.
+        sigma: standard deviation of the noise, on pixels in [0, 1]; what the model was trained with by default.
             Of smoothing only, like the numbers of samples and `alpha`.
         method: `smoothing` certifies the model under noise, with a probability of error; `bounds` the model itself,
             without one, where it is small and affine between ReLUs or half-Huber ReLUs.

@@ -186,7 +186,7 @@ def certify_explanation(
         sigma: standard deviation of the noise, on pixels in [0, 1]; noisy copies are clipped to [0, 1].
         grid: cells on a side; a map that is smaller keeps its own size.
         top: the share of the cells that counts as the top.
-        class_name: the class explained; on each image the most probable one where not given.
+        class_name: the class explained; on each image the most probable one by default.
         samples: noisy copies that certify.
         selection_samples: noisy copies that choose each cell's side.
         alpha: probability that not all certificates of an image's map hold.

@@ -18,6 +18,7 @@ from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.study import load_study, run_study
 from pellucid.study.judging import judge_again
 from pellucid.types import InputError
+from pellucid.utils.devices import pick_device
 from pellucid.utils.result import Footnotes, Result, Table
 from pellucid.verbs.folders import write_bytes
 from pellucid.verbs.session import kind_of
@@ -132,7 +133,7 @@ def study(
         log: a tracker that gets the figures of every training as well: `tensorboard`, `mlflow` or `wandb`.
 
     Raises:
-        InputError: a study, a tracker or data that cannot be.
+        InputError: a study, a tracker, a device or data that cannot be.
     """
     if not isinstance(name, str | Path):
         raise InputError(f"a study comes first, by its name or TOML file; found {kind_of(name)}.")
@@ -145,7 +146,7 @@ def study(
             config,
             None if root is None else Path(root),
             folder,
-            device=device,
+            device=pick_device(device),
             jobs=jobs,
             limit=limit,
             cache=cache,

@@ -28,6 +28,7 @@ from pellucid.training import train as run_training
 from pellucid.training.fine_tuning import recipe_for
 from pellucid.training.network import refuse_of_model, starting_from
 from pellucid.training.recipe import fitted_by, with_fitting_loss
+from pellucid.training.trackers import PROJECT, check_tracker
 from pellucid.types import InputError
 from pellucid.utils.devices import pick_device
 from pellucid.utils.result import Result, Table
@@ -94,10 +95,12 @@ class Training(Result):
         return self.run.read() | {"rows": self.rows}
 
     def tables(self) -> list[Table]:
-        """A row for each epoch."""
+        """A row for each epoch; under them how the penalty was computed, and what was learned from marks."""
         rows = self.rows
         columns = [c for c in COLUMNS if rows and c in rows[-1]]
-        return [Table(f"{self.recipe} on {self.data}", columns, [[_cell(r.get(c)) for c in columns] for r in rows])]
+        cells = [[_cell(row.get(c)) for c in columns] for row in rows]
+        notes = [text for text in (self.penalty_method, self.learned) if text is not None]
+        return [Table(f"{self.recipe} on {self.data}", columns, cells, notes)]
 
     def draw(self, folder: Path) -> dict[Path, str]:
         """Losses and scores by epoch, the chosen one marked."""
@@ -169,6 +172,7 @@ def train(
     """
     if not isinstance(recipe, str | Path):
         raise InputError(f"the recipe comes first, by its name or TOML file; found {kind_of(recipe)}.")
+    check_tracker(log, PROJECT)
     whole, judged = _parts(data, validation)
     if init is not None and not isinstance(init, str | Path):
         check_model(init, "the model to start from")

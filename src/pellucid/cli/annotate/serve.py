@@ -48,7 +48,7 @@ def serve(
         str, typer.Option(help="Which images come first: uncertainty, disagreement, outside, random or mixed.")
     ] = "mixed",
     compare_with: Annotated[
-        Path | None, typer.Option(help="A second network; --order disagreement compares the two.")
+        Path | None, typer.Option(help="A second model; --order disagreement compares the two.")
     ] = None,
     rhos: Annotated[str, typer.Option(help="Sizes of the adversarial explanations.")] = "0.025,0.05,0.1,0.2",
     limit: Annotated[int, typer.Option(min=1, help="At most so many images, drawn with --seed.")] = 1000,
@@ -81,7 +81,7 @@ def serve(
         optional(module, "annotate", "pellucid annotate")
     from pellucid.annotations.schema import store_name
     from pellucid.annotator.setup import ServiceOptions, open_service
-    from pellucid.annotator.suspect import OpenSuspect, SuspectPage
+    from pellucid.annotator.suspect import OpenSuspect
     from pellucid.verbs.session import results_key_of
 
     settings = ServiceOptions(
@@ -98,17 +98,10 @@ def serve(
     network = load(model, device, trust_code)
     second = None if compare_with is None else load(compare_with, device, trust_code)
     check = ImageCheck(network.path, refuse=False)
-    if second is not None:
-        ImageCheck(second.path, refuse=False).check_decoding(dataset)
     one = None if suspect is None else OpenSuspect.open(suspect, network, results_key_of(network), dataset, cache)
-    names = None if one is None else one.names
     service = open_service(
-        dataset, network, store, name=str(model), compare_with=second, options=settings, check=check, only=names
+        dataset, network, store, name=str(model), compare_with=second, options=settings, check=check, suspect=one
     )
     tell_seen(check.found(), judging=False)
-    page = None
-    if one is not None:
-        page = SuspectPage(one, service.store)
-        typer.echo(f"{one.sentence}; its mark goes to {one.folder / str(one.suspect.number)} as well")
     typer.echo(f"{len(service.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")
-    serve(service, access, say=typer.echo, open_page=open_page, suspect=page)
+    serve(service, access, say=typer.echo, open_page=open_page, suspect=one)

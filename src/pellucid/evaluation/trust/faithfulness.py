@@ -176,7 +176,7 @@ def hottest_first_curve(
         maps: (N, H, W).
         across: places along a side, at most.
         steps: points of the curve, less one; fewer where there are fewer places.
-        ends: (N, 2), the scores with all places there and all gone, in the order of the way; taken where not given.
+        ends: (N, 2), the scores with all places there and all gone, in the order of the way; measured by default.
         seed: of the order of places of the same heat.
 
     Raises:

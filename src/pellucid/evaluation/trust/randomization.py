@@ -154,7 +154,7 @@ def cascade(
         classifier: is changed in place meanwhile, and left as it was.
         images: (N, C, H, W) in [0, 1].
         targets: int64 (N,), the classes explained.
-        before: (N, H, W), the maps of the unchanged network with this seed; drawn here where not given.
+        before: (N, H, W), the maps of the unchanged network with this seed; drawn here by default.
         depths: numbers of layers, rising from 0; `cascade_depths` by default.
         seed: of the new weights and of the maps.
         keep: E, how many images' maps are handed out.

@@ -42,7 +42,7 @@ def max_sensitivity(
         classifier: what is explained.
         images: (N, C, H, W) in [0, 1].
         targets: int64 (N,), the classes explained, also of the moved images.
-        before: (N, H, W), the maps of the images with this seed; drawn here where not given.
+        before: (N, H, W), the maps of the images with this seed; drawn here by default.
         radius: in (0, 1].
         samples: how many moved images for each image.
         seed: of the draws.
