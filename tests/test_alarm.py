@@ -71,7 +71,7 @@ def test_loud_for_a_crippled_attack_and_says_how_much():
     )
     assert alarm.better > 12
     assert f"better than woods2019 on {alarm.better} of 24" in alarm.message
-    assert f"by up to {alarm.largest:.0%}" in alarm.message
+    assert f"by up to {100 * alarm.largest:.0f} %" in alarm.message
     assert alarm.to_json()["message"] == alarm.message
 
 

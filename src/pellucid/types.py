@@ -61,6 +61,14 @@ class Marks(NamedTuple):
         relevant: float32 (N, T, H, W), 1 where the class is to be seen, 0 elsewhere, between them at an edge that was
             turned with its image; all 0 where no such region was drawn.
         irrelevant: float32 (N, T, H, W), 1 where the network should not look for it.
+
+    Example:
+        >>> import torch
+        >>> upper = torch.zeros(1, 1, 4, 4)
+        >>> upper[..., :2, :] = 1  # for class 2, the network should not look at the upper half of the image
+        >>> marks = Marks(torch.tensor([[2]]), relevant=torch.zeros(1, 1, 4, 4), irrelevant=upper)
+        >>> float(marks.irrelevant.mean())
+        0.5
     """
 
     classes: Tensor
@@ -284,6 +292,14 @@ class Classifier(Protocol):
     `features` and `head` exist where the network is convolution → global average pooling → linear; then
     ``forward(x) == head(features(x).mean((2, 3)))`` and class activation maps need no gradient.
     `has_linear_head` says whether they do.
+
+    Example:
+        >>> import pellucid as pl
+        >>> import torch
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+        >>> model = pl.wrap(net, ["a", "b"], size=4, channels=1, mean=[0.5], std=[0.25], outputs="logits")
+        >>> isinstance(net, Classifier), isinstance(model, Classifier)
+        (False, True)
     """
 
     task: Task

@@ -16,6 +16,7 @@ from pellucid.attacks.epsilon import scale_to
 from pellucid.models.classifier import frozen
 from pellucid.models.inference import in_batches
 from pellucid.types import InputError, check_images
+from pellucid.utils.words import whole_percent
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -74,7 +75,7 @@ class Alarm:
         if not self.better:
             return None
         sentence = f"weak attack: plain PGD does better than {self.method} on {self.better} of {self.n} images tried"
-        parts = [f"by up to {self.largest:.0%}"] if self.largest else []
+        parts = [f"by up to {whole_percent(self.largest)}"] if self.largest else []
         parts += [f"{self.unfound} where it had found nothing"] if self.unfound else []
         rest = "Its radii are too large there, most likely on images that were not tried too, and so is the area."
         return " ".join(part for part in (f"{sentence} ({', '.join(parts)}).", rest, self.advice) if part)

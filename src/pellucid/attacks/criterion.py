@@ -58,6 +58,15 @@ class Criterion(WalkGoal, Protocol):
     Attributes:
         multi_start: whether it is met well beyond the decision boundary, where there are many ways to it of much the
             same length; a search then begins from several places.
+
+    Example:
+        >>> from pellucid.attacks import Misclassified
+        >>> criterion = Misclassified(torch.tensor([0, 1]))
+        >>> logits = torch.tensor([[1.0, 3.0], [1.0, 3.0]])  # both images are taken for class 1
+        >>> isinstance(criterion, Criterion), criterion.margin(logits).tolist()
+        (True, [-2.0, 2.0])
+        >>> criterion.is_satisfied(logits, torch.zeros(2, 1, 8, 8)).tolist()
+        [True, False]
     """
 
     @property

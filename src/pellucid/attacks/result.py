@@ -32,6 +32,17 @@ class AttackResult:
         first_met: int64 (N,), the gradient evaluation before which the criterion was first met; −1 where it never was.
         method: the algorithm's name.
         norm: in which they are small: `rms` or `linf`.
+
+    Example:
+        >>> from torch import nn
+        >>> from pellucid.attacks import Misclassified, minimal
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> images, labels = torch.rand(3, 1, 2, 2), torch.tensor([0, 1, 0])
+        >>> result = minimal(net, images, Misclassified(labels), method="ddn")
+        >>> bool((net(result.perturbed).argmax(1) != labels)[result.found].all())
+        True
+        >>> bool((result.radius[result.met_at_start] == 0).all()), result.radius[~result.found].isnan().all().item()
+        (True, True)
     """
 
     images: Tensor

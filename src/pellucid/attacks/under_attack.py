@@ -140,6 +140,19 @@ def answers_under_attack(
 
     Raises:
         InputError: logits that are not finite, of `margin` and `autoattack`; `pgd` and `fgsm` return them as they are.
+
+    Example:
+        >>> from torch import nn
+        >>> from pellucid.attacks import BoundedAttack
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
+        >>> _ = net[1].weight.data.copy_(torch.tensor([[1.0, 1, 1, 1], [-1, -1, -1, -1]]))
+        >>> _ = net[1].bias.data.copy_(torch.tensor([-1.0, 1]))  # class 0 where the four pixels sum to more than 1
+        >>> images = np.full((2, 1, 2, 2), 128, dtype=np.uint8)  # they sum to 2.008
+        >>> for size in ("linf=0.2", "linf=0.3"):
+        ...     answers = answers_under_attack(net, images, np.array([0, 0]), BoundedAttack.parse(size))
+        ...     print(answers.logits.argmax(1))
+        [0 0]
+        [1 1]
     """
     parts = []
     for start, pixels, labels in _batches(classifier, images, targets, batch_size):

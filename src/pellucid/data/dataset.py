@@ -36,6 +36,12 @@ class DatasetCard:
 
     `mirrorable` says that left and right may be exchanged without making another picture of another class: true of
     photographs of things, never of a chest.
+
+    Example:
+        >>> from pellucid.data import open_dataset
+        >>> card = open_dataset("phantom", options={"train": 1, "validation": 1, "test": 4})["test"].card
+        >>> card.task, card.mirrorable, len(card.classes)
+        ('multilabel', False, 8)
     """
 
     name: str
@@ -79,6 +85,14 @@ class Dataset:
             it is not known.
         uncorrected: the targets as they came, where people corrected them since; None where nobody did. The fingerprint
             is of these.
+
+    Example:
+        >>> from pellucid.data import open_dataset
+        >>> test = open_dataset("phantom", options={"size": 32, "train": 1, "validation": 1, "test": 8})["test"]
+        >>> len(test), len(test.limit(4)), test.read(0).shape, test.targets.shape
+        (8, 4, (32, 32), (8, 8))
+        >>> test.subset([5, 2]).ids == (test.ids[5], test.ids[2])
+        True
     """
 
     card: DatasetCard

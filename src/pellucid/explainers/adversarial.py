@@ -48,6 +48,13 @@ class AdversarialExplanation(Explanation):
         probabilities_before: float64 (N, K), of every class, of the images.
         probabilities: float64 (N, K), of every class, of the moved images; of all classes (N, K, K), the class that was
             aimed at first.
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b", "c"], task="multilabel", size=32)
+        >>> moved = adversarial(model, torch.rand(2, 1, 32, 32), 0, rho=0.05)
+        >>> bool((moved.confidence >= moved.confidence_before).all()), moved.rms.round(decimals=4).tolist()
+        (True, [0.05, 0.05])
     """
 
     rho: float

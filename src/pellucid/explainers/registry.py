@@ -50,6 +50,11 @@ class ExplainerEntry:
         layouts: of the classifier's feature map, those that the method can read (`models.layouts`). Empty where it
             needs no feature map and takes any classifier.
         class_agnostic: whether a map is the same for every class: it says where a network looks, not for what.
+
+    Example:
+        >>> entry = EXPLAINERS["lime"]
+        >>> entry.label, entry.signed, entry.seeded, entry.layouts
+        ('LIME', True, True, ())
     """
 
     name: str

@@ -32,7 +32,14 @@ HIGHEST_MEAN = 2.0
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a network is built from: its name in the registry and the options given there."""
+    """What a network is built from: its name in the registry and the options given there.
+
+    Example:
+        >>> from pellucid.models import create_model
+        >>> built_from = create_model("small", classes=["a"], task="multilabel", activation="half-huber").architecture
+        >>> built_from.name, built_from.options["activation"], built_from.options["widths"]
+        ('small', 'half-huber', [24, 48, 64])
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -165,6 +172,14 @@ class WrappedClassifier(_Normalised):
         module: normalised images (N, C, H, W) → its outputs, see `outputs.raw_outputs`.
         outputs: what these are, `logits` or `probabilities`.
         last_map: where its last feature map is, by name; None where that is not known, or given as functions.
+
+    Example:
+        >>> net = nn.Sequential(nn.Flatten(), nn.Linear(4, 1), nn.Sigmoid())  # the probability of the second class
+        >>> about = {"task": "multiclass", "classes": ["no", "yes"], "mean": [0.5], "std": [0.25]}
+        >>> model = WrappedClassifier(net, **about, input_spec=InputSpec.square(1, 2), outputs="probabilities")
+        >>> images = torch.rand(3, 1, 2, 2)
+        >>> torch.allclose(model(images).softmax(1)[:, 1:], model.raw_outputs(images))
+        True
     """
 
     def __init__(

@@ -65,6 +65,11 @@ class ModelEntry:
         init_head: how the head starts; None for `nn.Linear`'s own way.
         citation: where it comes from.
         activation: the name of the one that it is built with.
+
+    Example:
+        >>> entry = describe("small")
+        >>> entry.size, sorted(entry.options)
+        (128, ['activation', 'batch_norms', 'blocks', 'stem_stride', 'strides', 'widths'])
     """
 
     name: str

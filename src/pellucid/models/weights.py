@@ -129,6 +129,14 @@ def read_model_card(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: there is none, or it does not fit the digest that it carries; every field that is missing or of the
             wrong kind is named.
+
+    Example:
+        >>> import tempfile
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multilabel", size=32)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     read_model_card(save_model(model, folder, extra={"thresholds": [0.4, 0.6]}))["thresholds"]
+        [0.4, 0.6]
     """
     path = Path(path)
     card_path = path / CARD if path.is_dir() else path.parent / CARD
@@ -213,6 +221,16 @@ def load_model(
     Raises:
         InputError: files that are missing, or weights of another network, named key by key; code that is not trusted,
             or that was altered.
+
+    Example:
+        >>> import tempfile
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32).eval()
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     again = load_model(save_model(model, folder))
+        >>> images = torch.rand(2, 1, 32, 32)
+        >>> torch.equal(again(images), model(images))
+        True
     """
     address = None if Path(path).exists() else split_address(path)
     if address is not None:

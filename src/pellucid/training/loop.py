@@ -80,6 +80,19 @@ def train(
         InputError: before anything long starts, for a configuration that cannot work, a folder that another process
             trains in, a tracker that is not there, or a run to go on with of which something is missing or damaged.
         TrainingError: if the loss stops being finite, or the network gives no answer on a validation image.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> from pellucid.data import open_dataset
+        >>> from pellucid.evaluation.metrics.validation import ValidationScorer
+        >>> from pellucid.training import load_recipe
+        >>> parts = open_dataset("phantom", options={"size": 32, "train": 8, "validation": 8, "prevalence": 0.5})
+        >>> recipe = load_recipe("standard", ["model.size=32", "training.epochs=1"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     run = train(recipe, parts["train"], parts["validation"], Path(folder), scorer=ValidationScorer())
+        ...     run.finished, len(run.metrics())
+        (True, 1)
     """
     run = RunFolder(out)
     check_tracker(log, project)

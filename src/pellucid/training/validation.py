@@ -26,7 +26,17 @@ LAST = "last"
 
 
 class MetricFn(Protocol):
-    """How a network is judged on the validation images; handed in, because training knows no metrics."""
+    """How a network is judged on the validation images; handed in, because training knows no metrics.
+
+    Example:
+        >>> class Accuracy:  # of a multiclass task; `training.select = "accuracy"` then chooses by it
+        ...     def metrics(self, logits, dataset):
+        ...         return {"accuracy": float((logits.argmax(1) == dataset.targets).mean())}
+        ...
+        ...     def thresholds(self, logits, dataset):
+        ...         return [0.5] * len(dataset.classes)
+        >>> scorer: MetricFn = Accuracy()
+    """
 
     def metrics(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> dict[str, float]:
         """Metrics by name; one of them chooses the checkpoint."""

@@ -106,6 +106,18 @@ class Result(ABC):
 
     A notebook and Python's prompt show the tables; `pellucid` prints the same ones. Subclasses are dataclasses with
     ``repr=False``, whose own text would be every array.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
+        >>> result = pl.evaluate(model, data)
+        >>> result.rows[0]["metric"], result.tables()[0].columns[:2]
+        ('auroc', ['class', 'auroc'])
+        >>> with TemporaryDirectory() as folder:
+        ...     [path.name for path in result.save(folder)]
+        ['classification.json', 'classification.csv']
     """
 
     name: ClassVar[str]

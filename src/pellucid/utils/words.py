@@ -94,6 +94,16 @@ def known_text(value: float | None, text_of: Callable[[float], str]) -> str:
     return "unbounded" if math.isinf(value) else text_of(value)
 
 
+def whole_percent(share: float) -> str:
+    """A share as people read it, in whole per cent.
+
+    Example:
+        >>> whole_percent(0.961)
+        '96 %'
+    """
+    return f"{100 * share:.0f} %"
+
+
 def interval_text(low: float | None, high: float | None, text_of: Callable[[float], str]) -> str:
     """An interval as people read it; empty where there is none.
 
@@ -108,8 +118,8 @@ def interval_text(low: float | None, high: float | None, text_of: Callable[[floa
 
         Ends that would read the same have as many decimals as tell them apart:
 
-        >>> interval_text(0.9961, 0.9999, "{:.2f}".format), interval_text(0.9961, 0.9999, "{:.0%}".format)
-        ('[0.996, 1.000]', '[99.6%, 100.0%]')
+        >>> interval_text(0.9961, 0.9999, "{:.2f}".format), interval_text(0.9961, 0.9999, whole_percent)
+        ('[0.996, 1.000]', '[99.6 %, 100.0 %]')
         >>> interval_text(0.2474, 0.2512, "{:.2f}".format), interval_text(-0.0004, -0.0001, "{:+.2f}".format)
         ('[0.247, 0.251]', '[-0.0004, -0.0001]')
     """

@@ -230,6 +230,16 @@ def audit(
         InputError: data of other classes, or that the model was trained on; an unknown method or class; a layer that
             the model does not have, or that none of the methods takes; a prevalence or cost that is none; results of
             something else in `out`.
+
+    Example:
+        >>> import pellucid as pl
+        >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)
+        >>> from pellucid.models import create_model
+        >>> model = create_model("small", classes=data.classes[:1], task="multilabel", size=32)
+        >>> cheap = {"quick": True, "limit": 12, "corrupted": 0, "attacks": "fgsm:linf=0.01", "methods": "cam"}
+        >>> result = audit(model, data, **cheap)
+        >>> {one["kind"] for one in result.statements} <= {"holds", "fails", "unclear"}
+        True
     """
     _check_kinds(model, data, settings, use, compare_with)
     started = time.monotonic()

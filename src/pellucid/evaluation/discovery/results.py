@@ -16,10 +16,10 @@ from pellucid.utils.digests import damaged, read_arrays, write_arrays
 from pellucid.utils.download import digest_of
 from pellucid.utils.resources import finite, whole_file, write_json
 from pellucid.utils.result import Result, Table
-from pellucid.utils.words import figure_text, number_of
+from pellucid.utils.words import figure_text, number_of, whole_percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -200,14 +200,14 @@ def _line(suspect: Suspect) -> list[str]:
     first = suspect.effects[0]
     name = f"{suspect.number} {suspect.name}" + (" (marked)" if suspect.expected else "")
     p = "–" if math.isnan(first.p_corrected) else f"{first.p_corrected:.2g}"
-    effects = [_text(first.share, "{:.0%}"), _text(suspect.prevalence, "{:.0%}")]
+    effects = [_text(first.share, whole_percent), _text(suspect.prevalence, whole_percent)]
     return [name, suspect.class_name, *effects, _text(first.taken_away), _text(first.put_in), p]
 
 
-def _text(estimate: Estimate, form: str = "{:+.2f}") -> str:
+def _text(estimate: Estimate, text_of: Callable[[float], str] = "{:+.2f}".format) -> str:
     if math.isnan(estimate.value):
         return "–"
-    return figure_text(estimate.value, estimate.low, estimate.high, form.format)
+    return figure_text(estimate.value, estimate.low, estimate.high, text_of)
 
 
 def _value(number: float) -> float | None:

@@ -89,6 +89,15 @@ def localization_task(
 
     Raises:
         InputError: if the dataset has no regions, or not those asked for, or the classifier sees none of them.
+
+    Example:
+        >>> from pellucid.data import open_dataset
+        >>> from pellucid.data.cache.fitted_images import FittedImages
+        >>> from pellucid.types import InputSpec
+        >>> test = open_dataset("phantom", options={"size": 32, "train": 1, "validation": 1, "test": 8})["test"]
+        >>> task = localization_task(FittedImages(test, InputSpec.square(1, 32)), test.classes)
+        >>> set(task.classes) <= set(test.classes), len(task.masks) == len(task.pair_image), task.masks.shape[1:]
+        (True, True, (32, 32))
     """
     dataset = images.dataset
     known_labels = dataset.regions.labels if dataset.regions is not None else ()
@@ -225,6 +234,17 @@ def score_explanations(
 
     Raises:
         InputError: a method that gives no heat maps, or that the classifier does not fit.
+
+    Example:
+        >>> from pellucid.data import open_dataset
+        >>> from pellucid.data.cache.fitted_images import FittedImages
+        >>> from pellucid.models import create_model
+        >>> test = open_dataset("phantom", options={"size": 32, "train": 1, "validation": 1, "test": 8})["test"]
+        >>> model = create_model("small", classes=test.classes, task="multilabel", size=32)
+        >>> task = localization_task(FittedImages(test, model.input_spec), model.classes)
+        >>> scores = score_explanations(model, task, "cam", boxes=False).scores
+        >>> "pointing" in scores, len(scores["pointing"]) == len(task.masks)
+        (True, True)
     """
     if method not in HEATMAPS:
         raise InputError(f"only heat maps can be scored against regions; found {method!r}. {nearest(method, HEATMAPS)}")

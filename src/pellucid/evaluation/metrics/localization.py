@@ -159,6 +159,17 @@ def match_boxes(
     Raises:
         InputError: if `gated` and the input does not say what is predicted, or no boxes were drawn at a
             threshold.
+
+    Example:
+        >>> from pellucid.evaluation.metrics.boxes import heatmap_to_boxes
+        >>> heat = np.zeros((1, 8, 8))
+        >>> heat[0, 2:6, 2:6] = 1  # a square of 4 × 4, half of it in the true box
+        >>> first, truth = np.array([0]), np.array([[2.0, 2.0, 2.0, 4.0]])  # x, y, width, height
+        >>> inputs = LocalizationInput(heatmap_to_boxes(heat, [180]), first, first, first, first, truth, 1, ("Nodule",))
+        >>> criteria = [OverlapThreshold("IoU", 0.4), OverlapThreshold("IoU", 0.5)]  # half is not more than half
+        >>> counts = match_boxes(inputs, gated=False, thresholds=[180], criteria=criteria)
+        >>> counts.hits[0, 0].tolist(), counts.false_positives[0, 0].tolist()
+        ([1, 0], [0, 1])
     """
     if gated and inputs.predicted is None:
         raise InputError("gated localisation needs to know which classes are predicted on which image.")
@@ -232,6 +243,16 @@ def localization_table(counts: LocalizationCounts, bootstrap: Bootstrap) -> Loca
 
     Raises:
         InputError: if the bootstrap is over another number of images.
+
+    Example:
+        >>> from pellucid.evaluation import Bootstrap
+        >>> one = np.ones((4, 1), dtype=np.int64)  # four images of four patients, with one true and one drawn box each
+        >>> hits = np.array([1, 1, 1, 0])[:, None, None]
+        >>> criteria = (OverlapThreshold("IoU", 0.5),)
+        >>> counts = LocalizationCounts(hits, 1 - hits, one, one, 0.1 * one, one, criteria, ("Nodule",))
+        >>> score = localization_table(counts, Bootstrap(["p1", "p2", "p3", "p4"]))["Nodule"]["IoU@0.5"]
+        >>> score.accuracy.estimate().value, score.false_positives.estimate().value
+        (0.75, 0.25)
     """
     classes, criteria = counts.classes, counts.criteria
     wide = (len(counts.true_boxes), -1)  # (N, C * T)

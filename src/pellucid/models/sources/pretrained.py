@@ -51,6 +51,17 @@ def load_pretrained(
 
     Raises:
         InputError: names the keys that do not fit; the model is as before then.
+
+    Example:
+        >>> import tempfile
+        >>> from safetensors.torch import save_file
+        >>> from pellucid.models import create_model
+        >>> about = {"classes": ["a"], "task": "multilabel", "size": 32}
+        >>> of_colours, of_grey = (create_model("small", **about, in_channels=channels) for channels in (3, 1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save_file(of_colours.state_dict(), f"{folder}/published.safetensors")
+        ...     load_pretrained(of_grey, f"{folder}/published.safetensors")
+        ('the first convolution was adapted from three channels to one',)
     """
     address = str(source)
     if address.startswith(("http://", "https://")):

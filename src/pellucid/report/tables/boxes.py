@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pellucid.report.tables.cells import Cell, PageTable, TableRow, estimate, size
+from pellucid.report.tables.cells import Cell, PageTable, TableRow, estimate, size, size_once
 from pellucid.report.tables.metrics import defined, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
@@ -48,7 +48,7 @@ def wang(index: ResultsIndex, target: str, method: str, *, gate: str, ats: Seque
             lines.append(_together(variant, cells))
         lines.extend(_published(index, at, cls, columns))
     caption = "Mean over classes" if cls == MEAN else readable(cls)
-    return PageTable(caption, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
+    return size_once(PageTable(caption, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe"))
 
 
 def sweep(index: ResultsIndex, target: str, method: str, *, at: str, gate: str = "") -> PageTable:
@@ -61,7 +61,7 @@ def sweep(index: ResultsIndex, target: str, method: str, *, at: str, gate: str =
             where: dict[str, Any] = {"target": target, "method": method, "gate": gate}
             rows = [sweep_row(index, c, variant, at=at, threshold=threshold, **where) for c in columns]
             lines.append(_together(variant, [estimate(r, metric(c)) for r, c in zip(rows, columns, strict=True)]))
-    return PageTable(at, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe")
+    return size_once(PageTable(at, tuple(metric(c).label for c in columns), tuple(lines), first="Recipe"))
 
 
 def sweep_row(

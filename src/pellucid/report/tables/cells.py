@@ -30,6 +30,7 @@ __all__ = [
     "metric",
     "reasons_once",
     "size",
+    "size_once",
     "verdict_text",
 ]
 NO_INTERVAL = "[no interval]"
@@ -93,7 +94,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table ready for the page."""
+    """A table ready for the page; `size` is the n that all of its rows share, which stands above it."""
 
     caption: str
     columns: tuple[str, ...]
@@ -101,6 +102,7 @@ class PageTable:
     note: str = ""
     first: str = ""
     show_n: bool = True
+    size: str = ""
 
     @property
     def wide(self) -> bool:
@@ -110,6 +112,23 @@ class PageTable:
 
     def __bool__(self) -> bool:
         return any(cell is not None for line in self.lines for cell in line.cells)
+
+
+def size_once(table: PageTable) -> PageTable:
+    """The table with the n that all of its rows share above it, and not in each row.
+
+    Published figures, which are muted and have no n, do not count.
+
+    Example:
+        >>> lines = tuple(TableRow(name, cells=(Cell("0.5"),), n="356 (46 patients)") for name in ("plain", "robust"))
+        >>> table = size_once(PageTable("Mean over classes", ("Accuracy",), lines))
+        >>> table.size, table.show_n
+        ('356 (46 patients)', False)
+    """
+    sizes = {row.n for row in table.lines if row.cells and not (row.muted and not row.n)}
+    if len(sizes) != 1 or not all(sizes) or not table.show_n:
+        return table
+    return replace(table, size=sizes.pop(), show_n=False)
 
 
 def reasons_once(table: PageTable) -> PageTable:

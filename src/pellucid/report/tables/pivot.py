@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from pellucid.report.tables.cells import Cell, PageTable, TableRow, estimate, line, size
+from pellucid.report.tables.cells import Cell, PageTable, TableRow, estimate, line, size, size_once
 from pellucid.report.tables.metrics import Metric, defined, method_label, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
 
@@ -35,12 +35,8 @@ def headline(index: ResultsIndex) -> PageTable:
             hint = yardstick(index, target["name"], name)
             where = {"target": target["name"], "method": methods[0]}
             lines.append(_across(index, metric(name).label, "localization", name, hint=hint, **where))
-    return PageTable(
-        "The study at a glance",
-        tuple(index.variants),
-        tuple(x for x in lines if _useful(x)),
-        first="Mean over classes",
-    )
+    rows = tuple(x for x in lines if _useful(x))
+    return size_once(PageTable("The study at a glance", tuple(index.variants), rows, first="Mean over classes"))
 
 
 def attacked(index: ResultsIndex) -> tuple[str, str]:
@@ -119,9 +115,8 @@ def robustness(index: ResultsIndex) -> list[PageTable]:
     for name in index.values("metric", "robustness"):
         strengths = sorted(index.values("at", "robustness", metric=name), key=strength_of)
         lines = [_across(index, attack_label(at), "robustness", name, at=at) for at in strengths]
-        tables.append(
-            PageTable(f"{metric(name).label} under attack", tuple(index.variants), tuple(lines), first="Attack")
-        )
+        caption = f"{metric(name).label} under attack"
+        tables.append(size_once(PageTable(caption, tuple(index.variants), tuple(lines), first="Attack")))
     return [t for t in tables if t]
 
 
@@ -146,7 +141,7 @@ def localization(index: ResultsIndex, target: str, cls: str = MEAN) -> PageTable
                 spanning = replace(cell, span=len(index.variants))
                 lines.append(TableRow(method_label(trivial), "", (spanning,), size(cell), muted=True))
     caption = "Mean over classes" if cls == MEAN else readable(cls)
-    return PageTable(caption, tuple(index.variants), tuple(x for x in lines if _useful(x)), first="Map")
+    return size_once(PageTable(caption, tuple(index.variants), tuple(x for x in lines if _useful(x)), first="Map"))
 
 
 def _across(
