@@ -79,6 +79,7 @@ def counted_pixels(
     used, from a cache too.
     """
     name = f"{dataset.card.name}/{dataset.split}"
+    small: SmallImages | None
     if directory is None:
         pixels, small = _in_memory(dataset, plan(dataset, spec, name="memory"), progress, workers)
     else:
