@@ -7,9 +7,11 @@ opens a `progress_context`: whatever runs inside reports with `advance`, and nee
 from __future__ import annotations
 
 import os
+import sys
 import time
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ def progress_bar(
     What runs inside does not move it, nor a bar further out.
 
     It appears once the work has taken `patience` seconds. Nothing is drawn where `PELLUCID_PROGRESS=0`; into a file
-    or pipe, only the finished bar is written.
+    or pipe, and in a notebook without ipywidgets, only the finished bar is written.
 
     Example:
         >>> import os
@@ -110,7 +112,9 @@ def progress_bar(
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    bar = Progress(*columns, console=Console(stderr=True), disable=os.environ.get("PELLUCID_PROGRESS") == "0")
+    plain = False if "ipykernel" in sys.modules and not find_spec("ipywidgets") else None  # rich would warn at each bar
+    console = Console(stderr=True, force_jupyter=plain, force_terminal=plain)
+    bar = Progress(*columns, console=console, disable=os.environ.get("PELLUCID_PROGRESS") == "0")
     task = bar.add_task(description, total=total, completed=int(completed), rate="", note="")
     started = time.monotonic()
     if patience <= 0:
