@@ -75,7 +75,7 @@ def test_orders_are_seeded_and_complete():
     assert mixed([[0, 1, 2, 3], [3, 2, 1, 0]]) == [0, 3, 1, 2]
     ties = {tuple(rank(np.zeros(3), seed)) for seed in range(60)}
     assert len(ties) == 6  # every order of equal ones comes up
-    with pytest.raises(InputError, match="--compare-with"):
+    with pytest.raises(InputError, match="--compare"):
         arrange("disagreement", scores, 4, seed=0)
 
 
@@ -99,14 +99,14 @@ def test_the_order_follows_what_was_marked(dataset, network, tmp_path):
 def test_two_networks_can_disagree(dataset, network, tmp_path):
     other = small_network(dataset, seed=5)
     options = ServiceOptions(order="disagreement", limit=9, seed=3)
-    service = open_service(dataset, network, tmp_path / "a.db", compare_with=other, options=options)
+    service = open_service(dataset, network, tmp_path / "a.db", compare=other, options=options)
     offered = dataset.limit(9, seed=3)
     pictures = materialize(offered, InputSpec.square(1, 32))
     p, q = (probabilities(predict(net, pictures), "multilabel") for net in (network, other))
     score = dict(zip(offered.ids, disagreement(p, q, "multilabel"), strict=True))
     assert list(service.ranking.ids) == sorted(offered.ids, key=lambda name: -score[name])
     service.close()
-    with pytest.raises(InputError, match="--compare-with"):
+    with pytest.raises(InputError, match="--compare"):
         open_service(dataset, network, tmp_path / "b.db", options=ServiceOptions(order="disagreement"))
 
 
@@ -116,11 +116,11 @@ def test_classes_of_the_data_and_of_two_networks_are_matched_by_name(dataset, ne
     card = replace(dataset.card, classes=tuple(dataset.classes[k] for k in order))
     turned = replace(dataset, card=card, targets=dataset.targets[:, order])
     other, options = small_network(dataset, seed=5), ServiceOptions(order="disagreement", limit=9, seed=3)
-    service = open_service(dataset, network, tmp_path / "a.db", compare_with=other, options=options)
+    service = open_service(dataset, network, tmp_path / "a.db", compare=other, options=options)
     second = small_network(dataset, seed=5)
     second.classes = card.classes
     second.head.weight.data, second.head.bias.data = other.head.weight[order.copy()], other.head.bias[order.copy()]
-    again = open_service(turned, network, tmp_path / "b.db", compare_with=second, options=options)
+    again = open_service(turned, network, tmp_path / "b.db", compare=second, options=options)
     assert again.ranking.ids == service.ranking.ids
     assert again.dataset.classes == network.classes
     assert np.array_equal(again.dataset.targets, service.dataset.targets)

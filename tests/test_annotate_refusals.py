@@ -290,7 +290,7 @@ def test_the_command_says_what_is_wrong(finished, phantom, tmp_path, pellucid):
     where = ["--data", "phantom", "--no-open", "--port", "0", "--store", tmp_path / "a.db"]
     for more, told in (
         (["--order", "uncertain"], "Did you mean 'uncertainty'"),
-        (["--order", "disagreement"], "--compare-with"),
+        (["--order", "disagreement"], "--compare"),
         (["--rhos", "0.1,x"], "--rhos '0.1,x': expected numbers separated by commas"),
         (["--rhos", "0"], "rho must be above 0"),
         (["--split", "tests"], "no 'tests' part"),

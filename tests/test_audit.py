@@ -444,7 +444,7 @@ def test_against_another_model_of_the_same_images(sides):
     from pellucid.audit.classification import Answers, draws_for
     from pellucid.audit.comparison import compare_answers
 
-    result = pl.audit(blind, sides, settings=TINY, compare_with=seer(), methods=["saliency"], name="blind")
+    result = pl.audit(blind, sides, settings=TINY, compare=seer(), methods=["saliency"], name="blind")
     rival = result.results["comparison"]
     rows = {(r["metric"], r["class"]): r for r in rival["rows"]}
     assert rival["tests"] == 3
@@ -483,7 +483,7 @@ def test_what_the_other_was_trained_on_is_said_and_it_is_not_called_better(sever
     model, data = several
     other = recorded(model, data, tmp_path / "other")
     common = {"settings": replace(TINY, attacks=()), "methods": ["saliency"], "allow_training_images": True}
-    result = pl.audit(model, data, compare_with=other, **common)
+    result = pl.audit(model, data, compare=other, **common)
     rival = result.results["comparison"]
     assert rival["training_images"]["trained_on"] == rival["training_images"]["images"] == 12
     assert result.results["about"]["training_images"]["trained_on"] is None
@@ -508,7 +508,7 @@ def test_a_model_of_other_classes_is_refused_before_anything_is_measured(sides, 
         input_spec=InputSpec.square(1, 16),
     )  # fmt: skip
     with pytest.raises(InputError, match=r"a model in memory tells up, down; the model left, right: .* be compared"):
-        pl.audit(seer(), sides, settings=TINY, compare_with=other, out=tmp_path / "audit")
+        pl.audit(seer(), sides, settings=TINY, compare=other, out=tmp_path / "audit")
     assert not (tmp_path / "audit").exists()
 
 

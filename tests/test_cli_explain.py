@@ -181,7 +181,7 @@ def test_two_networks_in_one_picture(pellucid, model, image, tmp_path):
     other = save_model(other, tmp_path / "other", extra={"thresholds": [0.5] * 3})
     how = ["--method", "cam,adversarial", "--rho", 0.05, *CPU]
     pair, alone, single = tmp_path / "pair", tmp_path / "alone", tmp_path / "single"
-    assert pellucid("explain", model, image, *how, "--compare-with", other, "--classes", "top1", "--out", pair) in (
+    assert pellucid("explain", model, image, *how, "--compare", other, "--classes", "top1", "--out", pair) in (
         0,
         None,
     )
@@ -213,7 +213,7 @@ def test_two_networks_from_python():
     """A result has both; models in memory are called by their order, and those of other classes are refused."""
     first, second = small_network(), small_network()
     images = torch.rand(2, 1, 32, 32)
-    both = pl.explain(first, images, "adversarial", rho=0.05, targets=[0, 2], compare_with=second, slider=1)
+    both = pl.explain(first, images, "adversarial", rho=0.05, targets=[0, 2], compare=second, slider=1)
     assert both.other is not None
     torch.testing.assert_close(both.other.maps, both.maps)
     assert [column.label for column in both.slides[0].columns] == ["first", "second"]
@@ -222,9 +222,9 @@ def test_two_networks_from_python():
     assert both.to_json()["compared"]["model"] == "a model in memory"
     strange = small(classes=["a", "b"])
     with pytest.raises(InputError, match=r"other classes, channels or image size"):
-        pl.explain(first, images, "cam", compare_with=strange)
+        pl.explain(first, images, "cam", compare=strange)
     with pytest.raises(InputError, match=r"the model to compare with is expected as pl\.load"):
-        pl.explain(first, images, "cam", compare_with="runs/first")
+        pl.explain(first, images, "cam", compare="runs/first")
 
 
 def test_the_page_judges_several_labels_by_all_decisions_at_the_thresholds(tmp_path):

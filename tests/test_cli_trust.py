@@ -68,7 +68,7 @@ def certified_share(path):
 def test_the_table_of_a_phantom(pellucid, network, tmp_path):
     out = tmp_path / "trust"
     arguments = [*PHANTOM, "--samples", 1, "--certified", 2, "--attack-steps", 4, "--out", out]
-    status, printed, _ = pellucid("trust", network, *arguments, "--method", "cam,saliency", "--compare-with", network)
+    status, printed, _ = pellucid("trust", network, *arguments, "--method", "cam,saliency", "--compare", network)
     assert status == 0
     assert "each method draws" in printed
     found = json.loads((out / "trust.json").read_text())
@@ -144,7 +144,7 @@ def test_bad_input(pellucid, network, tmp_path, arguments, message):
 
 
 def test_a_network_beside_of_other_classes_is_refused(pellucid, network, colours, tmp_path):
-    status, *_ = pellucid("trust", network, *PHANTOM, "--compare-with", colours[0], "--out", tmp_path)
+    status, *_ = pellucid("trust", network, *PHANTOM, "--compare", colours[0], "--out", tmp_path)
     assert "other classes" in str(status)
 
 

@@ -191,16 +191,16 @@ def test_a_call_goes_on_and_gives_the_same(found, tmp_path, monkeypatch):
     whole = pl.discover(model, data, settings=QUICK, out=tmp_path)
     assert [s.to_json() for s in whole.suspects] == [s.to_json() for s in discovery.suspects]
     monkeypatch.setattr(type(model), "forward", lambda *_: pytest.fail("it was measured before"))
-    again = pl.discover(model, data, settings=QUICK, out=tmp_path, compare_with=whole)
+    again = pl.discover(model, data, settings=QUICK, out=tmp_path, compare=whole)
     assert again.rows == whole.rows
     assert [one["verdict"][:11] for one in again.comparison] == ["still there"]
 
 
 def test_of_a_network_without_it_the_comparison_says_that_it_is_gone(found):
     discovery, _, data = found
-    assert [
-        one["verdict"] for one in pl.discover(model_of(), data, settings=QUICK, compare_with=discovery).comparison
-    ] == ["no longer found"]
+    assert [one["verdict"] for one in pl.discover(model_of(), data, settings=QUICK, compare=discovery).comparison] == [
+        "no longer found"
+    ]
 
 
 def test_the_images_of_another_part_that_show_it_are_found_as_its_own_were(found):

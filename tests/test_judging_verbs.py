@@ -95,7 +95,7 @@ def test_trust_of_models_that_are_in_memory(data, model, tmp_path):
         model,
         data,
         "saliency",
-        compare_with=[small(1, channels=3, task="multiclass")],
+        compare=[small(1, channels=3, task="multiclass")],
         settings=QUICK,
         announce=told.append,
     )
@@ -113,7 +113,7 @@ def test_trust_of_models_that_are_in_memory(data, model, tmp_path):
     assert table.notes == ["¹ told why"]
     assert "<p>¹ told why</p>" in table.to_html()
     with pytest.raises(InputError, match="other classes"):
-        pl.trust(model, data, "saliency", compare_with=[small(channels=1)])
+        pl.trust(model, data, "saliency", compare=[small(channels=1)])
     with pytest.raises(InputError, match="Did you mean 'saliency'"):
         pl.trust(model, data, "salience")
 

@@ -68,18 +68,18 @@ def test_what_is_no_part_of_a_dataset_is_refused_with_how_to_open_one(verb, mode
 
 def test_other_models_and_settings_of_another_kind_are_refused(model, parts):
     data = parts["test"]
-    with pytest.raises(InputError, match="compare_with is a list of models; found the torch module"):
-        pl.trust(model, data, compare_with=model)
+    with pytest.raises(InputError, match="compare is a list of models; found the torch module"):
+        pl.trust(model, data, compare=model)
     with pytest.raises(InputError, match=r"a model to compare with is expected .* load it"):
-        pl.trust(model, data, compare_with=["runs/second"])
+        pl.trust(model, data, compare=["runs/second"])
     with pytest.raises(InputError, match=r"takes a TrustSettings \(of pellucid\..*\); found dict"):
         pl.trust(model, data, settings={"samples": 2})
     with pytest.raises(InputError, match="the model to compare with is expected"):
-        pl.audit(model, data, compare_with="runs/second")
+        pl.audit(model, data, compare="runs/second")
     with pytest.raises(InputError, match=r"use= takes a Use \(of .*\); found dict"):
         pl.audit(model, data, use={"Mass": 0.1})
-    with pytest.raises(InputError, match=r"compare_with is what discover returned before, .* found a tensor"):
-        pl.discover(model, data, compare_with=torch.zeros(1))
+    with pytest.raises(InputError, match=r"compare is what discover returned before, .* found a tensor"):
+        pl.discover(model, data, compare=torch.zeros(1))
     with pytest.raises(InputError, match=r"class_map is a dict .* found the text 'Mass=mass'"):
         pl.evaluate(model, data, class_map="Mass=mass")
 

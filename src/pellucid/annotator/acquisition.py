@@ -148,7 +148,7 @@ def arrange(order: Order, scores: Mapping[str, npt.NDArray[np.float64]], count: 
     if order == "mixed":
         return mixed([*(rank(values, seed) for values in scores.values()), at_random(count, seed)])
     if order not in scores:
-        hint = " Give the second network with --compare-with." if order == "disagreement" else ""
+        hint = " Give the second network with --compare." if order == "disagreement" else ""
         raise InputError(f"the order {order!r} is not known here: there is no such score.{hint}")
     return rank(scores[order], seed)
 

@@ -35,7 +35,7 @@ class Ranking:
         order: one of `acquisition.ORDERS`.
         seed: of what is left to chance.
         heat: the network's heat maps (N, K, h, w), for the orders `outside` and `mixed`.
-        compare_with: probabilities of a second network, for the order `disagreement`.
+        compare: probabilities of a second network, for the order `disagreement`.
         place: of an image, by its id, in what the network takes; by default every image is stretched over all of it.
 
     Raises:
@@ -50,15 +50,15 @@ class Ranking:
         seed: int,
         *,
         heat: npt.NDArray[np.floating] | None = None,
-        compare_with: npt.NDArray[np.floating] | None = None,
+        compare: npt.NDArray[np.floating] | None = None,
         place: Callable[[str], Placement] | None = None,
     ) -> None:
         self.order = order
         self._ids, self._classes, self._seed = dataset.ids, dataset.classes, seed
         self._probabilities, self._heat, self._place = probabilities, heat, place
         self._scores = {"uncertainty": uncertainty(probabilities, dataset.task)}
-        if compare_with is not None:
-            self._scores["disagreement"] = disagreement(probabilities, compare_with, dataset.task)
+        if compare is not None:
+            self._scores["disagreement"] = disagreement(probabilities, compare, dataset.task)
         if order == "outside" and heat is None:
             raise InputError("the order 'outside' needs a network with a feature map, for class activation maps.")
         self.ids: tuple[str, ...] = ()

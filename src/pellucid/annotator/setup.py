@@ -76,7 +76,7 @@ def open_service(
     source: str | Path,
     *,
     name: str = "",
-    compare_with: AnyClassifier | None = None,
+    compare: AnyClassifier | None = None,
     options: ServiceOptions | None = None,
     check: ImageCheck | None = None,
     suspect: OpenSuspect | None = None,
@@ -88,7 +88,7 @@ def open_service(
         network: what explains itself.
         source: the annotation database.
         name: of the network, for the page.
-        compare_with: a second network, which the order `disagreement` needs.
+        compare: a second network, which the order `disagreement` needs.
         options: what may be chosen.
         check: of the network: it looks at the images, so that what it has seen of them can be told.
         suspect: the one that is to be marked: only images that show it are offered.
@@ -98,19 +98,19 @@ def open_service(
             otherwise than those of the training.
     """
     options = options or ServiceOptions()
-    for other in (network, compare_with):
+    for other in (network, compare):
         if other is not None and set(other.classes) != set(dataset.classes):
             raise InputError(
                 f"the network tells {', '.join(other.classes)}; {dataset.card.name} is labelled with "
                 f"{', '.join(dataset.classes)}. Annotate data with its own classes (see --data-option; in Python: the "
                 "options of pl.dataset)."
             )
-    if options.order == "disagreement" and compare_with is None:
-        raise InputError("the order 'disagreement' compares two networks: give the second one with --compare-with.")
+    if options.order == "disagreement" and compare is None:
+        raise InputError("the order 'disagreement' compares two networks: give the second one with --compare.")
     if check is not None:
         check.check_decoding(dataset)
-    if compare_with is not None:
-        ImageCheck(compare_with.path, refuse=False).check_decoding(dataset)
+    if compare is not None:
+        ImageCheck(compare.path, refuse=False).check_decoding(dataset)
     store = open_store(source, create=dataset)
     sizes, names = store.image_sizes(), set(dataset.ids)
     check_images(store.info, sizes, names & set(sizes), dataset, store.name)
@@ -124,17 +124,15 @@ def open_service(
     pictures = _pictures(offered, network, options.cache)
     if check is not None:
         check.check_pixels(offered, pictures)
-    with progress_context("look at images", len(offered) * (1 if compare_with is None else 2), patience=1.0):
+    with progress_context("look at images", len(offered) * (1 if compare is None else 2), patience=1.0):
         probabilities = _probabilities(network, pictures, offered)
         second = None
-        if compare_with is not None:
+        if compare is not None:
             theirs = (
-                pictures
-                if compare_with.input_spec == network.input_spec
-                else _pictures(offered, compare_with, options.cache)
+                pictures if compare.input_spec == network.input_spec else _pictures(offered, compare, options.cache)
             )
-            order = [compare_with.classes.index(name) for name in network.classes]
-            second = _probabilities(compare_with, theirs, offered)[:, order]
+            order = [compare.classes.index(name) for name in network.classes]
+            second = _probabilities(compare, theirs, offered)[:, order]
     heat: npt.NDArray[np.float16] | None = None
     if options.order in ("outside", "mixed"):
         with progress_context("heat maps", len(offered), patience=1.0):
@@ -145,7 +143,7 @@ def open_service(
     def place(name: str) -> Placement:
         return placement_of(dataset, rows[name], network.input_spec)
 
-    ranking = Ranking(offered, probabilities, options.order, options.seed, heat=heat, compare_with=second, place=place)
+    ranking = Ranking(offered, probabilities, options.order, options.seed, heat=heat, compare=second, place=place)
     explanations = ExplanationPictures(
         offered, pictures, network, probabilities, rhos=options.rhos, memory=options.memory
     )

@@ -65,7 +65,7 @@ def audit(
         ),
     ] = None,
     effort: options.Effort = 1,
-    compare_with: Annotated[
+    compare: Annotated[
         Path | None, typer.Option(help="Another model of the same classes, compared on the same images.")
     ] = None,
     method: Annotated[str, typer.Option(help="Separated by commas: {heatmaps}.")] = "grad-cam,saliency",
@@ -94,11 +94,11 @@ def audit(
     from pellucid.verbs.audit import audit as run
 
     use = Use.parse(single_values(prevalence, "--prevalence"), single_values(cost, "--cost"))
-    other = None if compare_with is None else load(compare_with, device, trust_code)
+    other = None if compare is None else load(compare, device, trust_code)
     show_result(
         run(
             load(model, device, trust_code), open_part(data, root, data_option, split),
-            quick=quick, compare_with=other, out=out, use=use, metadata=metadata,
+            quick=quick, compare=other, out=out, use=use, metadata=metadata,
             groups=parse_groups(group) if group else None, methods=choices(method, HEATMAPS, "heat map"), layer=layer,
             corrupted=corrupted, effort=effort, regions=name_pairs(region, "--region"), pictures=pictures,
             limit=limit, seed=seed, batch_size=batch_size, cache=cache,

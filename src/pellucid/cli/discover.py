@@ -29,7 +29,7 @@ def discover(
         ),
     ] = None,
     region: options.RegionNames = None,
-    compare_with: Annotated[
+    compare: Annotated[
         Path | None, typer.Option(help="The folder of a discovery before: are its suspects gone?")
     ] = None,
     limit: options.Limit = None,
@@ -60,7 +60,7 @@ def discover(
         open_part(data, root, data_option, split),
         metadata=metadata,
         regions=name_pairs(region, "--region"),
-        compare_with=compare_with,
+        compare=compare,
         out=out,
         limit=limit,
         seed=seed,

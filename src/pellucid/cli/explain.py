@@ -59,7 +59,7 @@ def explain(
             "that a DICOM file is of, as in `explain runs/first chest.dcm --format dicom --out explained`.",
         ),
     ] = "png",
-    compare_with: Annotated[
+    compare: Annotated[
         Path | None,
         typer.Option(
             help="Another model of the same classes, explained in rows under the first's.", show_default=False
@@ -75,7 +75,7 @@ def explain(
     Beside heat maps the method adversarial has two columns of the panel as well. It changes the image until the
     network is sure of a class, draws that beside the image with the difference, and writes slider.html, where the size
     of the change can be moved. boxes.csv has a row for each box around a hot region of a heat map that is coarse enough
-    to have regions, in pixels of the file and in millimetres where that says how large a pixel is. With --compare-with
+    to have regions, in pixels of the file and in millimetres where that says how large a pixel is. With --compare
     panels, slider and page show both networks, and the folder compared has what belongs to the second alone.
 
     Example: `pellucid explain runs/first image.png --method cam,saliency --classes Mass,Nodule --out explained`
@@ -99,7 +99,7 @@ def explain(
         limit=limit,
         file_options=key_values(data_option) if images else None,
         output=output,
-        compare_with=None if compare_with is None else load(compare_with, device, trust_code),
+        compare=None if compare is None else load(compare, device, trust_code),
         out=out,
         seed=seed,
         layer=layer,

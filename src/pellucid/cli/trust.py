@@ -23,7 +23,7 @@ def trust(
     mapping: options.ClassMap = None,
     method: options.Heatmaps = "cam,grad-cam,saliency",
     layer: options.Layer = None,
-    compare_with: Annotated[
+    compare: Annotated[
         list[Path] | None,
         typer.Option(
             help="Another model of the same classes, of another seed or architecture: do the maps agree? "
@@ -59,7 +59,7 @@ def trust(
         load(model, device, trust_code),
         open_part(data, root, data_option, split),
         list(HEATMAPS) if method == "all" else choices(method, HEATMAPS, "heat map"),
-        compare_with=[load(path, device, trust_code) for path in compare_with or ()],
+        compare=[load(path, device, trust_code) for path in compare or ()],
         out=out,
         limit=limit,
         settings=TrustSettings(

@@ -166,7 +166,7 @@ def audit(
     data: Dataset,
     *,
     quick: bool = False,
-    compare_with: Model | None = None,
+    compare: Model | None = None,
     out: str | Path | None = None,
     use: Use | None = None,
     metadata: str | Path | None = None,
@@ -199,7 +199,7 @@ def audit(
         model: what is audited.
         data: one part of a dataset; its classes are matched with the model's by name.
         quick: a first look in a few minutes: 100 images, 30 of them corrupted and 20 attacked and explained.
-        compare_with: another model of the same classes, whose answers on the same images are compared.
+        compare: another model of the same classes, whose answers on the same images are compared.
         out: the folder where results are kept as they come, in `kept`; a temporary one by default.
         use: how often classes occur where the model is to be used, and what its errors cost there, as
             ``Use({"Mass": 0.05}, false_negative=10)``; by default as in the data, and 1 each. Of two exclusive classes
@@ -241,11 +241,11 @@ def audit(
         >>> {one["kind"] for one in result.statements} <= {"holds", "fails", "unclear"}
         True
     """
-    _check_kinds(model, data, settings, use, compare_with)
+    _check_kinds(model, data, settings, use, compare)
     started = time.monotonic()
     plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, corrupted, effort, methods, limit, seed)
     check_layer(model, plan.methods, layer)
-    use = _checked(use or Use(), model, compare_with)
+    use = _checked(use or Use(), model, compare)
     session = open_session(
         model,
         data,
@@ -260,7 +260,7 @@ def audit(
     groupings, no_groups = make_groupings(columns, groups)
     label = name or model_names([path_of(model)])[0]
     common: dict[str, Any] = {"seed": plan.seed, "cache": cache, "allow_training_images": allow_training_images}
-    with channels_last(model, compare_with), work_folder(out) as folder, ExitStack() as rest:
+    with channels_last(model, compare), work_folder(out) as folder, ExitStack() as rest:
         store = ResultsStore(
             folder / "kept",
             {
@@ -277,7 +277,7 @@ def audit(
         served, refused = work.methods(pixels)
         planned = partial(
             seconds_planned, measured_paces(model, pixels, served, layer), len(pixels), session.whole, work.few.dataset,
-            plan, groups=len(groupings), compared=compare_with is not None,
+            plan, groups=len(groupings), compared=compare is not None,
         )  # fmt: skip
         parts = Parts(announce or (lambda _: None), planned())
         first = parts.attempt("classification", "Does it classify?", partial(work.classified, pixels, use))
@@ -288,9 +288,9 @@ def audit(
         by_group, rival, elsewhere = None, None, None
         if groupings:
             by_group = parts.attempt("groups", "For whom?", lambda: group_figures(answers, groupings, plan.seed, use))
-        if compare_with is not None:
+        if compare is not None:
             rival = parts.attempt(
-                "comparison", "Against the other", partial(work.against, compare_with, data, answers, class_map)
+                "comparison", "Against the other", partial(work.against, compare, data, answers, class_map)
             )
         if plan.corrupted:
             elsewhere = parts.attempt("elsewhere", "Will it hold up elsewhere?", work.corrupted)

@@ -65,7 +65,7 @@ def discover(
     metadata: str | Path | None = None,
     groups: Mapping[str, Sequence[float]] | None = None,
     regions: Mapping[str, Sequence[str]] | None = None,
-    compare_with: str | Path | Discovery | None = None,
+    compare: str | Path | Discovery | None = None,
     out: str | Path | None = None,
     settings: DiscoverySettings | None = None,
     limit: int | None = None,
@@ -92,7 +92,7 @@ def discover(
             candidate, and so are those that the data have themselves.
         groups: of these columns those to take, each with where its bands begin, as ``{"age": [40, 60], "sex": []}``.
         regions: the marked labels of a class, where they are not called as the class.
-        compare_with: what `discover` found before, or its folder: what became of its suspects.
+        compare: what `discover` found before, or its folder: what became of its suspects.
         out: the folder where results are kept as they come, so that the same call goes on after an interruption.
         settings: how much is spent, and where the line is drawn.
         limit: at most so many images, chosen with `seed`.
@@ -122,9 +122,9 @@ better 300.
     plan = settings or DiscoverySettings()
     if seed is not None:
         plan = replace(plan, seed=seed)
-    before = Discovery.load(compare_with) if isinstance(compare_with, str | Path) else compare_with
+    before = Discovery.load(compare) if isinstance(compare, str | Path) else compare
     if before is not None and not isinstance(before, Discovery):
-        raise InputError(f"compare_with is what discover returned before, or its folder; found {kind_of(before)}.")
+        raise InputError(f"compare is what discover returned before, or its folder; found {kind_of(before)}.")
     session = open_session(
         model,
         data,

@@ -49,7 +49,7 @@ def explain(
     limit: int | None = None,
     file_options: Mapping[str, Any] | None = None,
     output: str = "png",
-    compare_with: Model | None = None,
+    compare: Model | None = None,
     out: str | Path | None = None,
     seed: int = 0,
     **options: Any,  # noqa: ANN401
@@ -73,7 +73,7 @@ def explain(
         limit: at most so many images, of a dataset drawn with `seed`.
         file_options: how image files are read, as ``{"window": 1}``; as those that the model was trained on by default.
         output: `png`, or `dicom`: `save` writes heat maps as objects of the study that a DICOM file is of as well.
-        compare_with: another model of the same classes and size of image: the same classes of the same images are
+        compare: another model of the same classes and size of image: the same classes of the same images are
             explained for it too, and drawn in rows under the first's.
         out: keep the maps of each image in this folder, where `save` expects them, instead of in memory.
         seed: of what a method or the choice of images leaves to chance.
@@ -105,7 +105,7 @@ def explain(
     settings = None if moving is None else PerturbationSettings(size, direction, optimiser, slider, moving)
     class_text = "predicted" if classes is None else classes
     choice = parse_classes(class_text, model.classes, model.task, truth=isinstance(images, Dataset))
-    models = [model] if compare_with is None else [model, _comparable(model, compare_with)]
+    models = [model] if compare is None else [model, _comparable(model, compare)]
     works: list[ExplainingWork] = []
     for one in models:
         check_fits(one, own)
@@ -127,7 +127,7 @@ def explain(
             assert image.adversarial is not None
             named = dict(zip(labels, models, strict=True))
             slides.append(slide(named, image.image, image.adversarial.classes, settings))
-    other = None if compare_with is None else works[1].result(names, explained[1], label=labels[1])
+    other = None if compare is None else works[1].result(names, explained[1], label=labels[1])
     return works[0].result(names, explained[0], slides, other, labels[0])
 
 

@@ -138,7 +138,7 @@ def trust(
     data: Dataset,
     methods: str | Sequence[str] = ("cam", "grad-cam", "saliency"),
     *,
-    compare_with: Sequence[Model] = (),
+    compare: Sequence[Model] = (),
     out: str | Path | None = None,
     limit: int | None = LIMIT,
     settings: TrustSettings | None = None,
@@ -155,7 +155,7 @@ def trust(
         model: what is explained.
         data: one part of a dataset; its classes are matched with the model's by name.
         methods: of explanation: heat maps by name, one or several.
-        compare_with: other models of the same classes, of another seed or architecture: do the maps agree?
+        compare: other models of the same classes, of another seed or architecture: do the maps agree?
         out: the folder where results are kept, each method once it is done, so that the same call goes on after an
             interruption and others can be added.
         limit: at most so many images.
@@ -187,13 +187,13 @@ def trust(
     settings = settings or TrustSettings()
     if seed is not None:
         settings = replace(settings, seed=seed)
-    if not isinstance(compare_with, list | tuple):
-        raise InputError(f"compare_with is a list of models; found {kind_of(compare_with)}.")
-    for other in compare_with:
+    if not isinstance(compare, list | tuple):
+        raise InputError(f"compare is a list of models; found {kind_of(compare)}.")
+    for other in compare:
         check_model(other, "a model to compare with")
     names = check_known(name_list(methods), HEATMAPS, "heat map")
     check_layer(model, names, layer)
-    others = _named(model, compare_with)
+    others = _named(model, compare)
     session = open_session(
         model,
         data,
@@ -241,14 +241,14 @@ def _looked_at(session: Session, checks: Sequence[ImageCheck], seed: int, limit:
     return samples
 
 
-def _named(model: Model, compare_with: Sequence[Model]) -> dict[str, Model]:
+def _named(model: Model, compare: Sequence[Model]) -> dict[str, Model]:
     """The models beside by name, with what each has in common with the model.
 
     Raises:
         InputError: other classes or another input.
     """
     named = {}
-    for name, other in zip(model_names([path_of(m) for m in compare_with]), compare_with, strict=True):
+    for name, other in zip(model_names([path_of(m) for m in compare]), compare, strict=True):
         if other.classes != model.classes or other.input_spec != model.input_spec:
             where = name_of(other)
             raise InputError(f"{where} has other classes, channels or image size than the network: it cannot agree.")

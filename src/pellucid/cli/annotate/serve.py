@@ -47,9 +47,7 @@ def serve(
     order: Annotated[
         str, typer.Option(help="Which images come first: uncertainty, disagreement, outside, random or mixed.")
     ] = "mixed",
-    compare_with: Annotated[
-        Path | None, typer.Option(help="A second model; --order disagreement compares the two.")
-    ] = None,
+    compare: Annotated[Path | None, typer.Option(help="A second model; --order disagreement compares the two.")] = None,
     rhos: Annotated[str, typer.Option(help="Sizes of the adversarial explanations.")] = "0.025,0.05,0.1,0.2",
     limit: Annotated[int, typer.Option(min=1, help="At most so many images, drawn with --seed.")] = 1000,
     hold: Annotated[float, typer.Option(min=0.1, help="Minutes that an image stays reserved.")] = 10.0,
@@ -96,11 +94,11 @@ def serve(
     access = server_access(host, port, token_text)
     dataset = open_part(data, root, data_option, split)
     network = load(model, device, trust_code)
-    second = None if compare_with is None else load(compare_with, device, trust_code)
+    second = None if compare is None else load(compare, device, trust_code)
     check = ImageCheck(network.path, refuse=False)
     one = None if suspect is None else OpenSuspect.open(suspect, network, results_key_of(network), dataset, cache)
     service = open_service(
-        dataset, network, store, name=str(model), compare_with=second, options=settings, check=check, suspect=one
+        dataset, network, store, name=str(model), compare=second, options=settings, check=check, suspect=one
     )
     tell_seen(check.found(), judging=False)
     typer.echo(f"{len(service.dataset)} images of {data}/{split}; annotations go to {store_name(store)}")
