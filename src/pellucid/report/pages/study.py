@@ -200,26 +200,23 @@ def _wang(index: ResultsIndex) -> list[dict[str, Any]]:
             if not methods:
                 continue
             first, every = methods[0], boxes.criteria(index, name)
-            few, grid = boxes.among(boxes.SHOWN, every), boxes.among(boxes.PUBLISHED, every)
+            few, grid = boxes.among(boxes.FIRST, every), boxes.among(boxes.PUBLISHED, every)
             classes = [c for c in index.class_names("wang", **where, method=first) if c != MEAN]
             more = [
-                (f"{method_label(m)}, the same", [boxes.wang(index, name, m, gate=gate, ats=few)]) for m in methods[1:]
+                (f"{method_label(m)}, the same", boxes.wang(index, name, m, gate=gate, ats=few)) for m in methods[1:]
             ]
             if every != few:
                 more.append(
-                    (
-                        f"{method_label(first)} at every bound",
-                        [boxes.wang(index, name, first, gate=gate, ats=every)],
-                    )
+                    (f"{method_label(first)} at every bound", boxes.wang(index, name, first, gate=gate, ats=every))
                 )
             if classes:
-                by_class = [boxes.wang(index, name, first, gate=gate, ats=grid, cls=cls) for cls in classes]
+                by_class = [t for cls in classes for t in boxes.wang(index, name, first, gate=gate, ats=grid, cls=cls)]
                 more.append((f"{method_label(first)} by finding", by_class))
             sections.append(
                 {
                     "title": f"{method_label(first)} · {target['title']}",
                     "gate": boxes.GATES.get(gate, gate or "all"),
-                    "table": boxes.wang(index, name, first, gate=gate, ats=few),
+                    "tables": boxes.wang(index, name, first, gate=gate, ats=few),
                     "more": more,
                 }
             )
