@@ -53,9 +53,12 @@ def first_case(report: str) -> list[Row]:
     Args:
         report: the page.
     """
-    image, _, *maps = _pictures(report.partition("Cases, as each network sees them")[2])[:7]  # each: CAM comes first
+    pictures = _pictures(report.partition(", as each network sees ")[2])[:7]  # of each network CAM comes first
+    if len(pictures) < 7:
+        sys.exit("The report shows no case of two networks, as one that was judged again: take the demo's own.")
+    image, _, *maps = pictures
     rows = {"plain network": maps[:2], "robust network": maps[3:5]}
-    return [Row(name, [image, *pictures]) for name, pictures in rows.items()]
+    return [Row(name, [image, *own]) for name, own in rows.items()]
 
 
 def sheet(headings: list[str], rows: list[Row]) -> Image.Image:
