@@ -117,7 +117,7 @@ def test_each_restart_costs_its_steps_and_one_forward_pass(scene):
         ({"criterion": Misclassified(torch.zeros(3).long())}, "speaks of 3 images; found 12"),
         (
             {"restarts": 2, "criterion": RadiusReached(Misclassified(torch.zeros(12).long()), 0.1)},
-            "RadiusReached has no margin",
+            "RadiusReached lacks aims, margin",
         ),
         ({"restarts": 0}, "at least 1; found 2 and 0"),
         ({"steps": 0}, "at least 1; found 0 and 1"),

@@ -95,12 +95,13 @@ def with_margin(goal: WalkGoal) -> Criterion:
     """The goal, which a search for the smallest perturbation can take.
 
     Raises:
-        InputError: it has no margin, as `RadiusReached`.
+        InputError: it has no margin, as `RadiusReached`, or lacks another member of `Criterion`.
     """
     if not isinstance(goal, Criterion):
+        lacking = [name for name in dir(Criterion) if not name.startswith("_") and not hasattr(goal, name)]
         raise InputError(
-            f"{type(goal).__name__} has no margin, so there is no smallest perturbation that meets it: only Algorithm "
-            "1 (attacks.woods2019) takes it. A criterion of your own needs the members of attacks.Criterion."
+            f"{type(goal).__name__} lacks {', '.join(lacking)} of attacks.Criterion, so no smallest perturbation that "
+            "meets it can be looked for: only Algorithm 1 (attacks.woods2019) takes it."
         )
     return goal
 
