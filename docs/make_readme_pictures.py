@@ -39,7 +39,7 @@ def explained(page: str) -> list[Row]:
     for article in page.split("<article")[1:3]:
         name = _text(article, r"<h2>.*, (.*?)</h2>")
         class_name = _text(article, r"<h3>(.*?) <span>")
-        moved = _text(article, r"<figcaption>changed, ρ = [\d.]+: (.*?)</figcaption>").replace(
+        moved = _text(article, r"<figcaption>changed, ρ\s=\s[\d.]+: (.*?)</figcaption>").replace(
             "\N{NO-BREAK SPACE}", " "
         )
         image, *_, altered, change = _pictures(article)

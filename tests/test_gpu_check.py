@@ -20,8 +20,9 @@ def test_every_check_is_in_the_table_and_none_fails(capsys, monkeypatch):
     monkeypatch.setenv("PELLUCID_PROGRESS", "0")
     monkeypatch.delenv("PELLUCID_TEST_DATA", raising=False)
     assert gpu_check.main(["--device", "cpu", "--toy"]) == 0
-    first, *lines, last = capsys.readouterr().out.splitlines()
+    first, head, *lines, last = capsys.readouterr().out.splitlines()
     assert first.startswith("cpu, torch")
+    assert head.split() == ["check", "compares", "result", "tolerance"]
     assert len(lines) == len(gpu_check.CHECKS)
     skipped = {line[:38].strip() for line in lines if "not run: " in line}
     assert skipped == LONG | IMPOSSIBLE

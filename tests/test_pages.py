@@ -283,7 +283,7 @@ def test_explanations_are_filtered_by_class_and_answer(opened):
         "image, 16 × 16 pixels",
         "CAM",
         "LIME",
-        "changed, ρ = 0.05: 30\N{NO-BREAK SPACE}% → 90\N{NO-BREAK SPACE}%",
+        "changed, ρ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.05: 30\N{NO-BREAK SPACE}% → 90\N{NO-BREAK SPACE}%",
         "the change, RMS 0.050",
     ]
     assert opened.get_by_text("The first 3 images; the pictures of the other 2 lie beside this page.").count() == 1

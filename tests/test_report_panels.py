@@ -117,6 +117,8 @@ def test_the_summary_shows_a_case_and_what_each_network_would_have_to_see():
     few["rows"] = [r for r in few["rows"] if (r["section"], r["class"]) == ("classification", "mean")]
     page = render(few, shown)
     summary = page[: page.index('id="compared"')]
-    assert summary.count("altered to raise its confidence (ρ 0.05)") == len(sample.VARIANTS)
+    assert summary.count("altered to raise its confidence (ρ\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}0.05)") == len(
+        sample.VARIANTS
+    )
     assert [panel.image_id in summary for panel in shown] == [False, True, False]
     assert pixels(adversarial_picture(replace(shown[1], boxes=[], mask=None), sample.VARIANTS[0])).mean() == 40

@@ -21,8 +21,10 @@ def unbroken(text: str) -> str:
         '99.7~% → >~99.9~%'
         >>> unbroken("lower [−0.130, −0.070]").replace(chr(160), "~")
         'lower [−0.130,~−0.070]'
+        >>> unbroken("changed, ρ = 0.05").replace(chr(160), "~")
+        'changed, ρ~=~0.05'
     """
-    return re.sub(r"(?<=[<>≤≥]) (?=[\d.−])| (?=%)|(?<=,) (?=[\d.−]+\])", "\N{NO-BREAK SPACE}", text)
+    return re.sub(r"(?<=[<>≤≥=]) (?=[\d.−])| (?=%|= [\d.−])|(?<=,) (?=[\d.−]+\])", "\N{NO-BREAK SPACE}", text)
 
 
 def with_options(text: str) -> Markup:

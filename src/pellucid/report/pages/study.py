@@ -326,7 +326,7 @@ def _case(index: ResultsIndex, panel: Panel) -> dict[str, Any]:
             maps.append(
                 {
                     "image": adversarial_picture(panel, variant),
-                    "label": f"altered to raise its confidence (ρ {panel.adversarial[variant][1]:.3g})",
+                    "label": f"altered to raise its confidence (ρ = {panel.adversarial[variant][1]:.3g})",
                     "alt": f"{panel.image_id} changed so that {variant} is as sure of {cls} as it can be made",
                 }
             )
