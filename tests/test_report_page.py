@@ -189,6 +189,20 @@ def test_the_page_says_what_a_reader_needs(page, study):
 
 
 @empty_charts()
+def test_many_exploratory_comparisons_are_folded_away_and_few_are_not(study):
+    def sentences(count):
+        told = [f"Exploratory: difference {i}." for i in range(count)]
+        page = render(study | {"conclusion": ["Primary comparison: none.", "It is small.", *told]}, [])
+        return page, re.findall(r"<details><summary>(\d+) exploratory comparisons</summary>(.*?)</details>", page, re.S)
+
+    page, folded = sentences(5)
+    assert [(number, text.count("<p>Exploratory")) for number, text in folded] == [("5", 5)]
+    assert page.count("<p>Exploratory") == 5
+    page, folded = sentences(4)
+    assert (page.count("<p>Exploratory"), folded) == (4, [])
+
+
+@empty_charts()
 def test_a_small_study_leaves_out_what_it_did_not_measure():
     study = example.results()
     study["rows"] = [r for r in study["rows"] if r["section"] == "classification" and not r["difference"]]

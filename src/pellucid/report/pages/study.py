@@ -41,6 +41,9 @@ addEventListener("afterprint", () => document.querySelectorAll("details[data-clo
 """
 
 
+FEW = 4  # exploratory comparisons that a reader sees at once; more are folded away
+
+
 def write_report(results: Mapping[str, Any], panels: Sequence[Panel], out: Path, slides: Sequence[Slide] = ()) -> Path:
     """Write `out`/report.html and `out`/tables/*.csv and *.json, each whole or not at all.
 
@@ -104,6 +107,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
     differing, shared = configuration.settings(results["variants"])
     conclusion = results.get("conclusion") or []
     opening = opening_of(conclusion)
+    exploratory = [text for text in conclusion[len(opening) :] if text.startswith("Exploratory")]
     lead = _lead(panels)
     filled = {
         "r": results,
@@ -147,6 +151,7 @@ def context(results: Mapping[str, Any], panels: Sequence[Panel], slides: Sequenc
         "named_before": results.get("is_named_before", True),
         "opening": opening,
         "conclusion": conclusion[len(opening) :],
+        "exploratory": exploratory if len(exploratory) > FEW else [],
         "heat": _heat(panels),
         "slides": [slider.fragment(slide, f"slide{i}") for i, slide in enumerate(slides)],
     }
