@@ -15,6 +15,8 @@ from helpers.charts import empty_charts
 from pellucid.report import Panel, render, write_report
 from pellucid.report.charts.drawing import COLOURS, styles_of
 from pellucid.report.charts.figures import classification as classification_charts
+from pellucid.report.pages.page_templates import PAGES
+from pellucid.report.tables.cells import Cell, PageTable, TableRow
 from pellucid.report.tables.results_index import ResultsIndex
 from pellucid.types import InputError
 
@@ -229,3 +231,12 @@ def test_a_report_that_cannot_be_written_leaves_nothing_half_written(tmp_path, s
     with pytest.raises(Exception, match="versions"):
         write_report(broken, [], tmp_path / "other")
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(("columns", "is_under_the_name"), [(5, False), (6, True)])
+def test_beside_six_columns_n_stands_under_the_name_of_its_row(columns, is_under_the_name):
+    lines = [TableRow(name, cells=(Cell("0.5"),) * columns, n=n) for name, n in (("AUROC", "460"), ("Accuracy", "100"))]
+    table = PageTable("Figures", tuple("abcdef"[:columns]), tuple(lines))
+    page = str(PAGES.get_template("macros.html.j2").module.table(table, {}))
+    assert page.count('<span class="hint"><i>n</i> = 460</span>') == is_under_the_name
+    assert page.count('<td data-label="n">460</td>') == (not is_under_the_name)
