@@ -17,6 +17,7 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, confusion_m
 
 import pellucid as pl
 from helpers.charts import empty_charts
+from helpers.discovery import make_suspect
 from helpers.discovery import several as several_suspects
 from helpers.models import small
 from helpers.notebooks import charts_of
@@ -299,7 +300,7 @@ def test_what_it_goes_by_is_looked_for_and_kept(sides, tmp_path, monkeypatch):
     monkeypatch.setattr("pellucid.verbs.auditing.measuring.three_pictures", lambda *_: [])
     monkeypatch.setattr("pellucid.verbs.audit.measured_paces", lambda *_: None)
     monkeypatch.setattr("pellucid.verbs.audit.seconds_planned", lambda *_, **__: {})
-    again = pl.audit(seer(), sides, settings=replace(TINY, searched=40), out=tmp_path)
+    again = pl.audit(seer(), sides, settings=TINY, searched=40, out=tmp_path)
     assert again.results["discovery"] == found.results["discovery"]
 
 
@@ -313,6 +314,17 @@ def test_the_first_suspects_are_cards_that_lead_to_their_own_page(audited, tmp_p
     assert '2 more in <a href="discovery/discover.html">' in page
     assert "goes through &lt;a marked&gt;" in page  # what people marked, for comparison; names are escaped
     assert "Nothing can be said of Mass (3 images of it, and 20 are needed)." in page
+
+
+@pytest.mark.usefixtures("without_charts")
+def test_what_people_marked_of_the_suspects_classes_comes_first_and_the_rest_is_counted(audited, tmp_path):
+    marked = make_suspect(9, "marked", expected=True)
+    others = [replace(marked, number=k, class_name="Mass", verdict=f"Mass, {k}.") for k in range(2, 6)]
+    suspects = (make_suspect(1), *others, replace(marked, verdict="Pneumonia, marked."))
+    discovery = replace(several_suspects(1), suspects=suspects)
+    write_audit(audited.results, [], [], tmp_path / "report.html", discovery)
+    page = (tmp_path / "report.html").read_text()
+    assert "for comparison: Pneumonia, marked. Mass, 2. Mass, 3. 2 more are on <a" in page
 
 
 def test_its_files_hold_what_it_measured(audited, tmp_path):
@@ -364,7 +376,7 @@ def test_several_labels_with_boxes(whole, tmp_path):
     assert "how often the label is there" in charts_of(whole)[0]
     reasons = {p["name"]: p["reason"] for p in whole.results["parts"]}
     assert "no label has an Accuracy-Robustness Area" in reasons.pop("ara")  # six images are too few for one
-    assert reasons.pop("discovery").startswith("left out of a quick look")
+    assert reasons.pop("discovery").startswith("not looked for in a quick look")
     assert reasons == dict.fromkeys(("classification", "attack", "trust", "localization", "pictures"))
     curves = whole.results["trust"]["curves"]
     assert {len(of["deletion_score"]) for of in curves.values() if "deletion_score" in of} == {5}  # as was asked for
@@ -1083,6 +1095,8 @@ def test_bad_input_is_refused_before_any_work(sides):
         pl.audit(seer(), sides, use=pl.Use({"left": 0.9, "right": 0.9}), **quiet)
     with pytest.raises(InputError, match="corrupted is a number of images; found -1"):
         pl.audit(seer(), sides, corrupted=-1, **quiet)
+    with pytest.raises(InputError, match="searched is a number of images; found -1"):
+        pl.audit(seer(), sides, searched=-1, **quiet)
     with pytest.raises(InputError, match="unknown heat map 'salience'"):
         pl.audit(seer(), sides, methods=["salience"], **quiet)
     with pytest.raises(InputError, match="no class in common"):

@@ -253,6 +253,23 @@ def test_the_group_that_is_served_worse_is_named(found, answers):
     assert [s.kind for s in _grouped({"groups": nothing})] == ["unclear"]
 
 
+def test_two_groups_that_are_each_served_worse_by_some_figure_are_not_both_called_worse_than_the_rest():
+    """Whoever has a letter is called sick: without it the sick are missed, with it the healthy are alarmed."""
+    rng = np.random.default_rng(0)
+    letter, truth = rng.integers(0, 2, 400), rng.integers(0, 2, 400)
+    names = tuple(map(str, range(400)))
+    card = DatasetCard("made", "Made", "multilabel", ("a", "b"))
+    targets = np.stack([truth, rng.permutation(truth)], 1).astype(np.float32)
+    data = Dataset(card, "test", names, names, targets, lambda i: None)
+    logits = np.stack([letter * 6 - 3 + rng.normal(0, 0.1, 400), targets[:, 1] * 6 - 3], 1)
+    groupings, _ = make_groupings({"letter": ["no" if one == 0 else "yes" for one in letter]})
+    (statement,) = _grouped({"groups": group_figures(Answers("m", logits, data, [0.5, 0.5]), groupings)})
+    assert statement.short == "serves the groups by letter unequally, each worse in some figure"
+    assert "letter no: Sensitivity for a 0.00 [0.00, " in statement.text
+    assert "letter yes: Specificity for a 0.00 [0.00, " in statement.text
+    assert "of the rest (p < 0.001)" in statement.text
+
+
 def test_numbers_are_put_into_bands_that_are_stated():
     ((thirds,), _) = make_groupings({"dose": [str(i) for i in range(9)]})
     assert thirds.bands == pytest.approx((8 / 3, 16 / 3))
@@ -289,7 +306,9 @@ def test_a_table_is_found_by_images_or_patients(answers, tmp_path, key, names, n
     path.write_text("\n".join([f"{key},sex", *rows, "somebody else,F"]))
     columns, (note,) = read_metadata(path, data)
     assert columns == {"sex": ("F", "F", "M", "M", "F", "F", "M", "M", "", "")}
-    assert note.startswith(f"people.csv: {naming} by the column '{key}'; 2 images of 10 are not in it; 1 row of it")
+    assert note.startswith(
+        f"people.csv: its column '{key}' names the {naming}; 2 images of 10 are not in it; 1 row of it"
+    )
 
 
 def test_a_table_of_images_that_lacks_one_is_not_taken_for_one_of_patients(answers, tmp_path):
@@ -298,7 +317,7 @@ def test_a_table_of_images_that_lacks_one_is_not_taken_for_one_of_patients(answe
     path.write_text("\n".join(["person,image,number", *rows]))
     columns, (note,) = read_metadata(path, data)
     assert columns["number"] == (*map(str, range(9)), "")
-    assert note.startswith("people.csv: images by the column 'image'; 1 image of 10")
+    assert note.startswith("people.csv: its column 'image' names the images; 1 image of 10")
 
 
 def test_tables_that_do_not_fit_are_refused(answers, tmp_path):
@@ -310,7 +329,7 @@ def test_tables_that_do_not_fit_are_refused(answers, tmp_path):
     with pytest.raises(InputError, match=r"line 2 and line 4 are both of 'p0' and say 'F' and 'M' for 'sex'"):
         read_metadata(path, data)
     path.write_text("who,sex\np0\n")
-    with pytest.raises(InputError, match=r"line 2: 1 cells"):
+    with pytest.raises(InputError, match=r"line 2: 1 cell; the first line has 2"):
         read_metadata(path, data)
 
 

@@ -43,7 +43,7 @@ def test_rows_that_cannot_be_used_are_all_named_and_the_check_goes_on(table, tmp
     path = table("path,class\n" + "".join(f"{name},{'ab'[i % 2]}\n" for i, name in enumerate(names)) + "sub/8.png\n")
     said = "\n".join(faults(path))
     for expected in (
-        "line 17: 1 cells; the first line has 2", "line 4: sub/0.png is in line 2 too", "line 5: ./sub//1.png is in",
+        "line 17: 1 cell; the first line has 2", "line 4: sub/0.png is in line 2 too", "line 5: ./sub//1.png is in",
         "line 7: ../outside.png leads out of", "line 8: sub/../../outside.png leads out of", f"line 9: {outside} leads",
         "line 10: 'loop.png' cannot be read (Too many levels", "line 11: folder.png is not a file",
         "line 12: path is empty", "line 13: 'xxx", "File name too long", MISSING,

@@ -320,13 +320,26 @@ def _grouped(results: Mapping[str, Any]) -> list[Statement]:
         return [Statement("unclear", "groups", "", text, "Audit more images of each group.")]
     texts = [
         f"{readable(r['column'])} {readable(r['group'])}: {METRICS[r['metric']].label}{_of_class(r)} {_shown(r)} "
-        f"against {_shown(r['rest'])} of the rest (p = {r['p_corrected']:.2g})"
+        f"against {_shown(r['rest'])} of the rest ({_p(r['p_corrected'])})"
         for r in worse
     ]
-    whose = list(dict.fromkeys(f"{readable(r['column'])} {readable(r['group'])}" for r in worse))
     text = f"Served worse are ({corrected}): {listed(texts, 3)}."
     advice = "Say so wherever it is used; look at their images and labels, and train with more of them."
-    return [Statement("fails", "groups", f"serves {listed(whose, 2)} worse than the rest", text, advice)]
+    return [Statement("fails", "groups", _served_worse(worse, groups["columns"]), text, advice)]
+
+
+def _served_worse(rows: Sequence[Mapping[str, Any]], columns: Sequence[Mapping[str, Any]]) -> str:
+    """The end of the headline: which groups are, or by which column they are served otherwise, each by some figure."""
+    named: dict[str, list[str]] = {}
+    for row in rows:
+        if row["group"] not in named.setdefault(row["column"], []):
+            named[row["column"]].append(row["group"])
+    sizes = {c["name"]: len(c["groups"]) for c in columns}
+    apart = [readable(column) for column, of in named.items() if len(of) == sizes[column]]
+    worse = [f"{readable(column)} {readable(g)}" for column, of in named.items() if len(of) < sizes[column] for g in of]
+    parts = [f"serves {listed(worse, 2)} worse than the rest"] if worse else []
+    parts += [f"serves the groups by {listed(apart, 2)} unequally, each worse in some figure"] if apart else []
+    return joined(parts)
 
 
 def _of_class(row: Mapping[str, Any]) -> str:
@@ -433,7 +446,7 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
         return [Statement("unclear", "comparison", "", text, "Compare on more images.")]
     text = (
         f"Its accuracy less that of {rival['label']} on the same images is {_shown(difference)} (McNemar, corrected "
-        f"for {rival['tests']} {'test' if rival['tests'] == 1 else 'tests'}: p = {p:.3g})."
+        f"for {rival['tests']} {'test' if rival['tests'] == 1 else 'tests'}: {_p(p)})."
     )
     better = row["value"] > row["other"]["value"]
     favoured, record = (
@@ -518,7 +531,7 @@ def _below(size: str, row: Mapping[str, Any] | None, base: float, measure: str, 
         what = "a constant answer"
         text = (
             f"Under {_size(size)} {figure}, worse than a constant answer, which has {number(base, 2)} on the same "
-            f"images (paired, p {'' if lead['p'] < 0.001 else '= '}{p_text(lead['p'])})."
+            f"images (paired, {_p(lead['p'])})."
         )
     changes = "changes that nobody sees" if _is_unseen(size) else f"changes of at most {_size(size)}"
     return Statement("fails", "attack", f"is worse than {what} under {changes}", text, ATTACKED)
@@ -558,6 +571,16 @@ def _withstands(
         return Statement("holds", "attack", f"keeps most of what it can under {changes}", text)
     text += f" Whether half of its lead over a constant answer is left cannot be said{_reason_of(half, scarce)}."
     return Statement("unclear", "attack", "", text, "Attack more images.")
+
+
+def _p(value: float) -> str:
+    """A p value for a sentence.
+
+    Example:
+        >>> _p(0.0004), _p(0.0214)
+        ('p < 0.001', 'p = 0.021')
+    """
+    return f"p {'' if value < 0.001 else '= '}{p_text(value)}"
 
 
 def _is_under(difference: Mapping[str, Any]) -> bool:

@@ -64,6 +64,14 @@ def audit(
             "out.",
         ),
     ] = None,
+    searched: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Look on so many images for what the model goes by, 400 by default and 0, which leaves that out, with "
+            "--quick.",
+        ),
+    ] = None,
     effort: options.Effort = 1,
     compare: Annotated[
         Path | None, typer.Option(help="Another model of the same classes, compared on the same images.")
@@ -100,8 +108,8 @@ def audit(
             load(model, device, trust_code), open_part(data, root, data_option, split),
             quick=quick, compare=other, out=out, use=use, metadata=metadata,
             groups=parse_groups(group) if group else None, methods=choices(method, HEATMAPS, "heat map"), layer=layer,
-            corrupted=corrupted, effort=effort, regions=name_pairs(region, "--region"), pictures=pictures,
-            limit=limit, seed=seed, batch_size=batch_size, cache=cache,
+            corrupted=corrupted, searched=searched, effort=effort, regions=name_pairs(region, "--region"),
+            pictures=pictures, limit=limit, seed=seed, batch_size=batch_size, cache=cache,
             allow_training_images=allow_training_images, class_map=class_map(mapping),
             command=" ".join(["pellucid", *sys.argv[1:]]), announce=lambda text: typer.echo(text, err=True),
         ),

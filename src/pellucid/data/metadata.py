@@ -65,7 +65,7 @@ def read_metadata(path: str | Path, dataset: Dataset) -> tuple[dict[str, tuple[s
         name: tuple(columns.cells[name][row_of[i]] if i in row_of else "" for i in range(len(dataset))) for name in rest
     }
     unused = sum(cell not in namings[naming] for cell in columns.cells[key])
-    notes = [f"{path.name}: {naming} by the column {key!r}"]
+    notes = [f"{path.name}: its column {key!r} names the {naming}"]
     if most < len(dataset):
         notes.append(f"{number_of(len(dataset) - most, 'image(s)')} of {len(dataset):,} are not in it")
     if unused:

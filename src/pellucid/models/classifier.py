@@ -77,7 +77,7 @@ class _Normalised(nn.Module):
         self.card: Mapping[str, Any] = {}
         if len(mean) != len(std):
             raise InputError(
-                "mean and std need one value per channel each, which is one of grey images and three of colour images; "
+                "mean and std need one value per channel each, one for grey images and three for colour ones; "
                 f"found {number_of(len(mean), 'value(s)')} for mean and {len(std)} for std."
             )
         for name, values in (("mean", mean), ("std", std)):

@@ -173,6 +173,7 @@ def audit(
     groups: Mapping[str, Sequence[float]] | None = None,
     attacks: Epsilon | str | Sequence[Epsilon | str] | None = None,
     corrupted: int | None = None,
+    searched: int | None = None,
     effort: int | None = None,
     methods: str | Sequence[str] | None = None,
     layer: str | None = None,
@@ -209,6 +210,7 @@ def audit(
         groups: of these columns those to take, each with where its bands begin, as ``{"age": [40, 60], "sex": []}``.
         attacks: as ``"linf=1/255"`` or ``"autoattack:linf=1/255"``; the verdict is on the smallest of each norm.
         corrupted: so many images are classified under common corruptions; 0 leaves that out.
+        searched: on so many images is looked for what the model goes by; 0 leaves that out.
         effort: of the search for the smallest perturbations, 1, 2 or 4; by default that of `settings`, 1.
         methods: of explanation, by name.
         layer: that the methods with this option explain at, by its name in the model's `named_modules()`.
@@ -243,7 +245,9 @@ def audit(
     """
     _check_kinds(model, data, settings, use, compare)
     started = time.monotonic()
-    plan = _plan(settings or (QUICK if quick else AuditSettings()), attacks, corrupted, effort, methods, limit, seed)
+    plan = _plan(
+        settings or (QUICK if quick else AuditSettings()), attacks, corrupted, searched, effort, methods, limit, seed
+    )
     check_layer(model, plan.methods, layer)
     use = _checked(use or Use(), model, compare)
     session = open_session(
@@ -387,6 +391,7 @@ def _plan(
     settings: AuditSettings,
     attacks: Epsilon | str | Sequence[Epsilon | str] | None,
     corrupted: int | None,
+    searched: int | None,
     effort: int | None,
     methods: str | Sequence[str] | None,
     limit: int | None,
@@ -396,10 +401,11 @@ def _plan(
     plan = settings if seed is None else replace(settings, seed=seed)
     by_size = set(BoundedAttack.each(settings.attacks if attacks is None else attacks))
     plan = replace(plan, attacks=tuple(sorted(by_size, key=lambda one: (one.method, one.norm, one.value))))
-    if corrupted is not None:
-        if corrupted < 0:
-            raise InputError(f"corrupted is a number of images; found {corrupted}.")
-        plan = replace(plan, corrupted=corrupted)
+    counts = {"corrupted": corrupted, "searched": searched}
+    for name, count in counts.items():
+        if count is not None and count < 0:
+            raise InputError(f"{name} is a number of images; found {count}.")
+    plan = replace(plan, **{name: count for name, count in counts.items() if count is not None})
     if effort is not None:
         check_effort(effort)
         plan = replace(plan, effort=effort)

@@ -138,12 +138,14 @@ def context(results: Mapping[str, Any], pictures: Sequence[Shown], wrong: Sequen
 
 
 def _suspects(discovery: Discovery | None, *, pictures: bool) -> dict[str, Any]:
-    """The first few suspects that nobody marked, and what was found of those that people did."""
+    """The first few suspects that nobody marked, and what was found of marks, first those of the same classes."""
     if discovery is None:
         return {"discovery": None}
     cards = [card_of(discovery, suspect) for suspect in discovery.unexpected[:SUSPECTS]]
     cards = cards if pictures else [one | {"card": []} for one in cards]
-    marked = [suspect.verdict for suspect in discovery.suspects if suspect.expected]
+    classes = [suspect.class_name for suspect in discovery.unexpected[:SUSPECTS]]
+    expected = sorted((s for s in discovery.suspects if s.expected), key=lambda s: s.class_name not in classes)
+    marked = [suspect.verdict for suspect in expected]
     return {"discovery": discovery, "suspects": cards, "more": len(discovery.unexpected) - len(cards), "marked": marked}
 
 

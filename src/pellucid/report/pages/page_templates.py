@@ -23,8 +23,11 @@ def unbroken(text: str) -> str:
         'lower [−0.130,~−0.070]'
         >>> unbroken("changed, ρ = 0.05").replace(chr(160), "~")
         'changed, ρ~=~0.05'
+        >>> unbroken("the rest (p < 0.001)").replace(chr(160), "~")
+        'the rest (p~<~0.001)'
     """
-    return re.sub(r"(?<=[<>≤≥=]) (?=[\d.−])| (?=%|= [\d.−])|(?<=,) (?=[\d.−]+\])", "\N{NO-BREAK SPACE}", text)
+    together = r"(?<=[<>≤≥=]) (?=[\d.−])| (?=%|= [\d.−])|(?<=\bp) (?=<)|(?<=,) (?=[\d.−]+\])"
+    return re.sub(together, "\N{NO-BREAK SPACE}", text)
 
 
 def with_options(text: str) -> Markup:

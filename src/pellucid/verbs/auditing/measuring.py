@@ -239,8 +239,8 @@ class Measuring:
         plan, session = self.plan, self.marked
         if not plan.searched:
             raise InputError(
-                "left out of a quick look, which it would make several times as long: run the audit without --quick, "
-                "or pellucid discover"
+                "not looked for in a quick look, which it would make several times as long; --searched 400 looks for "
+                "it (in Python searched=400), and so does pellucid discover"
             )
         key = (session.whole.fingerprint, plan.searched, plan.seed, str(metadata), sorted((groups or {}).items()))
         return discover(

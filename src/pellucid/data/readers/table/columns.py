@@ -9,6 +9,7 @@ from pellucid.data.issues import Issue
 from pellucid.data.text_tables import read_text_table
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest, optional
+from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,9 @@ def read_columns(path: Path, *, encoding: str | None = None, delimiter: str | No
             places.append(line)
             whole_rows.append(row)
         else:
-            faults.append(Issue(str(path), f"line {line}: {len(row)} cells; the first line has {width}"))
+            faults.append(
+                Issue(str(path), f"line {line}: {number_of(len(row), 'cell(s)')}; the first line has {width}")
+            )
     if not whole_rows and not faults:
         raise InputError(f"{path}: the table has no rows{_hint(header)}.")
     turned = [list(map(str.strip, column)) for column in zip(*whole_rows, strict=True)] if whole_rows else [[]] * width
