@@ -401,11 +401,11 @@ def _plan(
     plan = settings if seed is None else replace(settings, seed=seed)
     by_size = set(BoundedAttack.each(settings.attacks if attacks is None else attacks))
     plan = replace(plan, attacks=tuple(sorted(by_size, key=lambda one: (one.method, one.norm, one.value))))
-    counts = {"corrupted": corrupted, "searched": searched}
-    for name, count in counts.items():
+    for name, count in (("corrupted", corrupted), ("searched", searched)):
         if count is not None and count < 0:
             raise InputError(f"{name} is a number of images; found {count}.")
-    plan = replace(plan, **{name: count for name, count in counts.items() if count is not None})
+    plan = replace(plan, corrupted=plan.corrupted if corrupted is None else corrupted)
+    plan = replace(plan, searched=plan.searched if searched is None else searched)
     if effort is not None:
         check_effort(effort)
         plan = replace(plan, effort=effort)
