@@ -149,7 +149,7 @@ def test_half_precision_is_computed_with_in_single(place, tmp_path, given):
         ),
         ("build", {"options": {"wide": 7}}, r"build\(wide=7\) of .*mymodel\.py raised TypeError"),
         ("build", {"mean": [0.5], "std": [0.5]}, "first convolution takes 3 channels, and mean and std have 1 value"),
-        ("build", {"mean": [0.5] * 2}, "three of colour images; found 2 values for mean and 3 for std"),
+        ("build", {"mean": [0.5] * 2}, "three for colour ones; found 2 values for mean and 3 for std"),
         ("build", {"mean": [0.5, 0.5, math.nan]}, r"mean must be finite numbers; found \[0\.5, 0\.5, nan\]"),
         ("build", {"mean": [124, 116, 104], "std": [58, 57, 57]}, "of pixels up to 255, divide mean and std by 255"),
         ("build", {"preprocess": "stretch:20000000"}, "20,000,000 × 20,000,000 pixels do not fit into memory"),
