@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 CLASSES = tuple("0123456789")
 TOO_LONG = "takes too long for a test"
-LONG = ("ara", "attack-explanation", "audit", "certify", "certify-explanation", "explain", "trust")
+LONG = ("ara", "attack-explanation", "audit", "certify", "certify-explanation", "discover", "explain", "trust")
 
 
 class NotRunError(Exception):
@@ -364,6 +364,7 @@ COMMANDS: dict[str, list[str]] = {
     "certify-explanation": ["--method", "saliency", "--samples", "30", "--attack-cells", "0", "--limit", "4"],
     "trust": ["--method", "saliency", "--attack-steps", "2", "--attacked", "2"],
     "audit": ["--quick", "--method", "saliency", "--corrupted", "2"],
+    "discover": [],
 }
 CHECKS: list[tuple[str, str, Callable[..., Outcome]]] = [
     ("gradient, plain step", SAME, partial(against_processor, "woods2019-standard")),

@@ -430,6 +430,11 @@ def test_what_became_worse_is_said_where_the_corrected_p_says_so():
         "“marks”, 30 images, is worse than “labels only” in: AUROC, other findings 0.520 → 0.500; "
         "CAM on the marker 0.3000 → 0.5000."
     ]
+    once = {"low": None, "high": None, "reason": "one training", "verdict": "unclear"}
+    alone = [one | {"against_control": one["against_control"] | {"recipes": once}} for one in rows]
+    assert costs(alone, ["marks"], 30, "labels only", ["auroc_gap"]) == [
+        said[0].replace("is worse than “labels only” in", "costs these networks, against “labels only”")
+    ]
     assert costs(rows[3:], ["marks"], 30, "labels only", ["auroc_gap"])[0].endswith(
         "nothing that these seeds and images could show."
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -297,8 +298,7 @@ def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
     [
         (
             0.001,
-            "Primary comparison: AUROC of robust may be worse than that of baseline by more than 0.010, which this "
-            "study cannot rule out: ",
+            "Primary comparison: in AUROC of robust, against baseline, a loss of more than 0.010 is not ruled out: ",
         ),
         (-0.08, "Primary comparison: AUROC of robust is worse than that of baseline by more than 0.010: "),
     ],
@@ -325,6 +325,18 @@ def test_what_is_known_of_networks_alone_counts_for_no_recipe():
     *_, said = conclude(rows)
     assert "0 of 2 headline scores of the explanations are better, 1 is worse and 1 shows no" in said
     assert said.endswith("Saliency on findings 0.75 → 0.80 (no difference shown).")
+
+
+def test_of_networks_alone_it_is_counted_what_is_higher_and_lower():
+    place = {"section": "localization", "target": "findings", "metric": "pointing", "trainings": False}
+    rows = [row(0.05, method="cam", **place), row(-0.05, method="saliency", **place)]
+    said = conclude(rows)[-1]
+    assert "this robust network against this baseline one: 1 of 2 headline scores of the explanations is higher" in said
+    assert "1 is lower and 0 show no difference" in said
+    assert not re.search(r"\b(better|worse)\b", said)
+    for change, what in ((-0.08, "is lower"), (0.08, "is not lower")):
+        first, *_ = conclude([row(change, trainings=False)], "conclusions.primary=[{metric='auroc', aim='no worse'}]")
+        assert f"AUROC of this robust network {what} than that of this baseline one by more than 0.010: " in first
 
 
 def test_a_gain_below_a_trivial_map_and_a_lost_class_stand_in_the_same_sentence():

@@ -37,6 +37,17 @@ def test_commands_have_the_options_that_they_are_given(name, tmp_path):
     assert command.make_context(name, line).params["device"] == "cuda"
 
 
+def test_every_command_with_a_device_is_in_the_table():
+    """Training and studies have checks of their own; a demo is a study, and `annotate serve` ends only when stopped."""
+    others = {"train", "study", "demo", "annotate serve"}
+    groups = {
+        name: getattr(each, "commands", {"": each}) for name, each in typer.main.get_command(app).commands.items()
+    }
+    every = {f"{name} {verb}".strip(): each for name, verbs in groups.items() for verb, each in verbs.items()}
+    with_device = {name for name, each in every.items() if any("--device" in one.opts for one in each.params)}
+    assert with_device == others | set(gpu_check.COMMANDS)
+
+
 def fails(place):
     raise ValueError("the kernel is not there")
 

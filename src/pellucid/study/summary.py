@@ -127,11 +127,12 @@ def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     margin = number(difference["margin"] or 0.0)
     higher = difference["value"] > 0
     variant, reference = names.pair(row.variant, recipes=recipes)
-    worse = f"worse than that of {reference} by more than {margin}"
+    lost = "lower" if metric(row.metric).better > 0 else "higher"  # of networks, which are not called worse
+    worse = f"{'worse' if recipes else lost} than that of {reference} by more than {margin}"
     if difference["aim"] == "no worse" and called == WORSE:
         text = f"{what} of {variant} is {worse}"
     elif difference["aim"] == "no worse" and called != NO_WORSE:
-        text = f"{what} of {variant} may be {worse}, which this study cannot rule out"
+        text = f"in {what} of {variant}, against {reference}, a loss of more than {margin} is not ruled out"
     elif called in SHOWN and recipes:
         text = f"{variant} {'raises' if higher else 'lowers'} {what} against {reference}"
     elif called in SHOWN:
@@ -220,13 +221,14 @@ def lost_classes(variant: str, rows: Sequence[Row]) -> str:
 
 
 def _explanations(variant: str, names: _Names, located: Sequence[Row], rows: Sequence[Row]) -> str:
-    """How many headline scores of the explanations are better and worse, and the first of them in figures."""
+    """How many headline scores of the explanations are better and worse (of networks: higher and lower)."""
     recipes = any(_question(r)[0] == "recipes" for r in located)
     question = "recipes" if recipes else "networks"  # one for all: what is known of networks alone is none of a recipe
     called = [r.difference[question]["verdict"] for r in located if r.difference]
     better = [r for r, verdict in zip(located, called, strict=True) if verdict == BETTER]
     below = sum(bool(r.difference and r.difference["below_trivial"]) for r in better)
-    counts = f"{len(better)} of {len(located)} headline scores of the explanations {_is(len(better))} better"
+    up, down = ("better", "worse") if recipes else ("higher", "lower")  # more of each of these scores is better
+    counts = f"{len(better)} of {len(located)} headline scores of the explanations {_is(len(better))} {up}"
     if below:
         still = "it is" if len(better) == 1 else f"{below if below < len(better) else 'all'} of them"
         counts += f" ({still} still below the best trivial map)"
@@ -250,7 +252,7 @@ def _explanations(variant: str, names: _Names, located: Sequence[Row], rows: Seq
     who = " against ".join(names.pair(variant, recipes=recipes))
     worse, shows = called.count(WORSE), "shows" if other == 1 else "show"
     return (
-        f"{who}: {counts}, {worse} {_is(worse)} worse and {other} {shows} no difference"
+        f"{who}: {counts}, {worse} {_is(worse)} {down} and {other} {shows} no difference"
         f"{unstated}{f'; but it loses {lost}' if lost else ''}. {metric(first[0].metric).label}: {changes}."
     )
 

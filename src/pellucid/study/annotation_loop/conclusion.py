@@ -119,20 +119,27 @@ def costs(
 ) -> list[str]:
     """What is worse than in the control, beside the aim, by the verdict of the corrected p values.
 
+    Of arms that were trained once it is said what it costs these networks.
     How well the finding is told where the marker tells is no cost: that is the shortcut, which should go.
     """
     sentences = []
     for arm in arms:
-        worse = []
+        worse, questions = [], set()
         for row in rows:
             metric, difference = loop_metric(row["metric"]), row["against_control"]
             if (row["variant"], row["at"]) != (arm, str(count)) or row["metric"] in aimed or not metric.better:
                 continue
-            if difference and answered(difference)[1]["verdict"] == WORSE:
+            if not difference:
+                continue
+            question, answer = answered(difference)
+            questions.add(question)
+            if answer["verdict"] == WORSE:
                 before, after = row["value"] - difference["value"], row["value"]
                 worse.append(f"{metric.label} {number(before, metric.decimals)} → {number(after, metric.decimals)}")
         text = "; ".join(worse) if worse else "nothing that these seeds and images could show"
-        sentences.append(f"“{arm}”, {count} images, is worse than “{control}” in: {text}.")
+        recipes = "recipes" in questions
+        costs_what = f"is worse than “{control}” in" if recipes else f"costs these networks, against “{control}”"
+        sentences.append(f"“{arm}”, {count} images, {costs_what}: {text}.")
     return sentences
 
 
