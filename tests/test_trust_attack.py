@@ -21,7 +21,6 @@ from pellucid.evaluation.trust.attack import MEASURED, NO_SLOPE, NONE_ATTACKED, 
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.yardsticks import CENTRED, EDGES
-from pellucid.utils.results_store import ResultsStore
 
 SETTINGS = TrustSettings(samples=1, examples=2, attacked=4, attack_steps=3, budgets=(0.01, 0.03))
 
@@ -88,8 +87,7 @@ def test_what_has_no_slope_or_is_not_asked_for_has_a_reason(stage):
 @pytest.mark.slow
 def test_attacks_are_kept_by_their_number_and_stand_in_the_table(stage, tmp_path):
     net, subjects = stage
-    store = ResultsStore(tmp_path, {})
-    trust = TrustJudge(net, subjects, ["saliency", "occlusion"], SETTINGS).judge(store)
+    trust = TrustJudge(net, subjects, ["saliency", "occlusion"], SETTINGS).judge(tmp_path)
     rows = {(r.measure, r.method): r for r in trust.rows}
     assert rows["attacked_rank", "saliency"].n == 4
     assert rows["max_sensitivity", "saliency"].n == 7
@@ -98,9 +96,9 @@ def test_attacks_are_kept_by_their_number_and_stand_in_the_table(stage, tmp_path
     assert rows["attacked_rank", "trivial: centred, saliency"].value == pytest.approx(1)
     assert rows["map_invalidated", "trivial: edges of the image, saliency"].verdict is None
     assert trust.methods["saliency"].cost["attack_gradient_evaluations"] > 0
-    again = TrustJudge(net, subjects, ["saliency"], SETTINGS).judge(store)
+    again = TrustJudge(net, subjects, ["saliency"], SETTINGS).judge(tmp_path)
     assert [r for r in again.rows if r.method == "saliency"] == [r for r in trust.rows if r.method == "saliency"]
-    fewer = TrustJudge(net, subjects, ["saliency"], replace(SETTINGS, attacked=2)).judge(store)
+    fewer = TrustJudge(net, subjects, ["saliency"], replace(SETTINGS, attacked=2)).judge(tmp_path)
     assert next(r.n for r in fewer.rows if r.measure == "attacked_rank" and r.method == "saliency") == 2
     assert sorted(p.name for p in tmp_path.glob("saliency*")) == [
         "saliency.attacked-2x3.npz",
@@ -120,7 +118,7 @@ def test_attacks_are_kept_by_the_thresholds_that_decide(stage, tmp_path, monkeyp
 
     monkeypatch.setattr(trust_run, "judge_attack", judged)
     net, subjects = stage
-    store, even, sure = ResultsStore(tmp_path, {}), [0.5] * len(net.classes), [0.9] * len(net.classes)
+    even, sure = [0.5] * len(net.classes), [0.9] * len(net.classes)
     for thresholds in (None, even, sure, even):
-        TrustJudge(net, subjects, ["saliency"], SETTINGS, thresholds=thresholds).judge(store)
+        TrustJudge(net, subjects, ["saliency"], SETTINGS, thresholds=thresholds).judge(tmp_path)
     assert asked == [None, even, sure]

@@ -11,7 +11,7 @@ from pellucid.evaluation.trust.run import TrustJudge
 from pellucid.evaluation.trust.samples import gather_trust_samples
 from pellucid.models.weights import load_trained, read_model_card
 from pellucid.study.kept.trust import trust_arrays
-from pellucid.utils.results_store import ResultsStore, keyed
+from pellucid.utils.results_store import keyed
 
 if TYPE_CHECKING:
     from pellucid.study.context import StudyContext
@@ -61,12 +61,18 @@ def judge_trust(context: StudyContext, data: EvaluationData) -> tuple[list[dict[
             limit=config.limit,
         )
         thresholds = [float(t) for t in card["thresholds"]]
-        judge = TrustJudge(network, samples, config.methods, settings, others, thresholds)
         weights = [read_model_card(r.folder)["weights_sha256"] for r in compared]
-        beside = dict(zip(others, weights, strict=True))
-        record = judge.record(data.test, config.limit, card["weights_sha256"], beside)
-        store = ResultsStore(context.evaluations(run) / keyed("trust", record), record)
-        trust = judge.judge(store)
+        judge = TrustJudge(
+            network,
+            samples,
+            config.methods,
+            settings,
+            others,
+            thresholds,
+            results_key=card["weights_sha256"],
+            keys_of_others=dict(zip(others, weights, strict=True)),
+        )
+        trust = judge.judge(context.evaluations(run) / keyed("trust", judge.record))
         arrays |= trust_arrays(len(results), trust, samples.patients)
         results.append({"variant": variant.label, "seed": run.seed, **trust.to_json()})
     return results, arrays

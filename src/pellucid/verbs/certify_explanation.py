@@ -32,7 +32,7 @@ from pellucid.utils.settings import name_list
 from pellucid.utils.words import heading_name, number_of
 from pellucid.verbs.figures import figure_cell
 from pellucid.verbs.folders import work_folder
-from pellucid.verbs.session import check_arguments, name_of, open_session
+from pellucid.verbs.session import check_arguments, open_session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -264,7 +264,7 @@ def certify_explanation(
     return ExplanationCertification(
         {
             "format": 1,
-            "model": name_of(model),
+            "model": session.name,
             **record,
             "limit": limit,
             "images": len(dataset),

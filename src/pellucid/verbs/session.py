@@ -68,6 +68,11 @@ class Session:
         return thresholds_of(self.model.card, len(self.model.classes))
 
     @property
+    def name(self) -> str:
+        """What results call the model."""
+        return name_of(self.model)
+
+    @property
     def weights_sha256(self) -> str:
         """The hash of the weights: of their file, or of the one that they would be written to."""
         return weights_sha256_of(self.model)
@@ -80,7 +85,7 @@ class Session:
     def about(self, dataset: Dataset | None = None) -> dict[str, Any]:
         """Model, data, part and fingerprint, as every result says them."""
         return {
-            "model": name_of(self.model),
+            "model": self.name,
             "data": self.whole.card.name,
             "split": self.whole.split,
             "fingerprint": (dataset or self.dataset).fingerprint,

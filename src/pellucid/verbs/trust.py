@@ -20,7 +20,6 @@ from pellucid.report.tables.metrics import method_label
 from pellucid.types import InputError
 from pellucid.utils.resources import check_known
 from pellucid.utils.result import Footnotes, Result, Table
-from pellucid.utils.results_store import ResultsStore
 from pellucid.utils.settings import name_list
 from pellucid.utils.words import heading_name
 from pellucid.verbs.figures import figure_cell
@@ -205,17 +204,25 @@ def trust(
     )
     checks = [session.check, *(image_check(m, refuse=not allow_training_images) for m in others.values())]
     samples = _looked_at(session, checks, settings.seed, limit)
-    judge = TrustJudge(model, samples, names, settings, others, model.card.get("thresholds"), layer)
+    judge = TrustJudge(
+        model,
+        samples,
+        names,
+        settings,
+        others,
+        model.card.get("thresholds"),
+        layer,
+        session.results_key,
+        {name: results_key_of(other) for name, other in others.items()},
+    )
     refused = judge.refusals()
-    beside = {name: results_key_of(other) for name, other in others.items()}
-    record = judge.record(session.whole, limit, session.results_key, beside)
     if announce is not None:
         announce(judge.announcement)
     with channels_last(model, *others.values()), work_folder(out) as folder:
-        result = judge.judge(ResultsStore(folder / "kept", record))
+        result = judge.judge(folder / "kept")
     about = {
-        "model": name_of(model),
-        **record,
+        "model": session.name,
+        **judge.record,
         "attacked": settings.attacked,
         "attack_steps": settings.attack_steps,
         "training_images": session.seen(),

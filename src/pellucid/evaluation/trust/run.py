@@ -24,18 +24,18 @@ from pellucid.explainers import refusals
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite
+from pellucid.utils.results_store import ResultsStore
 from pellucid.utils.words import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from torch import nn
 
-    from pellucid.data.dataset import Dataset
     from pellucid.evaluation.trust.findings import Findings, TrustSettings
     from pellucid.evaluation.trust.samples import TrustSamples
     from pellucid.types import Classifier
-    from pellucid.utils.results_store import ResultsStore
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ class TrustJudge:
         others: networks of the same classes, whose maps are compared.
         thresholds: the decision thresholds of a multi-label classifier, ½ by default.
         layer: that the methods with this option explain at.
+        results_key: what results of the network are kept under.
+        keys_of_others: the same of the other networks, by name.
     """
 
     classifier: nn.Module
@@ -91,6 +93,8 @@ class TrustJudge:
     others: Mapping[str, nn.Module] = field(default_factory=dict)
     thresholds: Sequence[float] | None = None
     layer: str | None = None
+    results_key: str = ""
+    keys_of_others: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def planned(self) -> dict[str, int]:
@@ -124,24 +128,18 @@ class TrustJudge:
             raise InputError(next(iter(refused.values())))
         return refused
 
-    def record(self, data: Dataset, limit: int | None, weights: str, beside: Mapping[str, str]) -> dict[str, Any]:
-        """Everything that determines what a store keeps, but for what stands in its names.
-
-        Args:
-            data: the part that the samples were chosen from.
-            limit: at most so many images of it.
-            weights: what results of the network are kept under.
-            beside: the same of the other networks, by name.
-        """
-        settings = self.settings
+    @property
+    def record(self) -> dict[str, Any]:
+        """Everything that determines what is kept, but for what stands in its names."""
+        settings, data = self.settings, self.samples.whole
         return {
             "rules": RULES,
-            "weights": weights,
-            "beside": dict(beside),
+            "weights": self.results_key,
+            "beside": dict(self.keys_of_others),
             "data": data.card.name,
             "split": data.split,
             "fingerprint": data.fingerprint,
-            "limit": limit,
+            "limit": self.samples.limit,
             "samples": settings.samples,
             "radius": settings.radius,
             "curve_steps": settings.curve_steps,
@@ -152,14 +150,21 @@ class TrustJudge:
             "layer": self.layer,
         }
 
-    def judge(self, store: ResultsStore) -> Trust:
+    def judge(self, folder: Path) -> Trust:
         """Judge the network and its methods; each is kept as soon as it is done, and read where it was done before.
+
+        Args:
+            folder: where they are kept.
+
+        Raises:
+            InputError: results of something else in the folder.
 
         A method that cannot explain the network, or a measure that fails, has its reason in the place of its figures,
         and the rest goes on; what failed is not kept. Attacks are kept beside the rest, by their number of images and
         steps and by the thresholds, so that others can be asked for later.
         """
         samples, settings, count = self.samples, self.settings, len(self.samples.images)
+        store = ResultsStore(folder, self.record)
         judge = partial(judge_network, self.classifier, samples, settings, shared=self.shared)
         network = _kept(store, "network", "trivial maps", steps_of_network(count), judge)
         findings = {name: self._method(name, store) for name in self.methods}

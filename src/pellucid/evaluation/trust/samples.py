@@ -56,6 +56,8 @@ class TrustSamples:
     """Everything that the methods of one network are judged on, on its device; what there is none of says why.
 
     Attributes:
+        whole: the part of a dataset that they were chosen from.
+        limit: at most so many images of it; None for all.
         fitted: the N images.
         images: float32 (N, C, H, W) in [0, 1], their pixels.
         targets: int64 (N,), the class explained; see `targets_of`.
@@ -66,6 +68,8 @@ class TrustSamples:
         on_shortcuts: the images of `shortcut`; None where there are none.
     """
 
+    whole: Dataset
+    limit: int | None
     fitted: FittedImages
     images: Tensor
     targets: Tensor
@@ -143,6 +147,8 @@ def gather_trust_samples(
     device = device_of(classifier)
     targets = targets_of(logits, np.asarray(sample.dataset.targets), dataset.task)
     return TrustSamples(
+        whole=dataset,
+        limit=limit,
         fitted=sample,
         images=as_pixels(sample.pixels, device),
         targets=torch.from_numpy(targets).to(device),
