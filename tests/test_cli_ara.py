@@ -182,9 +182,14 @@ def test_networks_that_are_called_alike_are_refused(networks, tmp_path, pellucid
 
 def test_better_than_random_needs_the_best_constant_of_a_multilabel_network(tmp_path, pellucid, phantom):
     model = save(tmp_path / "net", 0, phantom, extra={})
-    code, _, _ = pellucid("ara", model, *PHANTOM, "--out", tmp_path / "out")
+    code, _, _ = pellucid("ara", model, *PHANTOM, "--out", tmp_path / "out", "--kind", "btr")
     assert "best_constant" in code
     assert "--kind attack" in code
+    code, _, messages = pellucid("ara", model, *PHANTOM, "--protocol", "ddn", "--out", tmp_path / "out")
+    assert code == 0, messages
+    assert "btr: the area of this kind is left out" in messages
+    assert "best_constant = [...]" in messages
+    assert list(json.loads((tmp_path / "out" / "ara.json").read_text())["kinds"]) == ["attack"]
 
 
 def test_a_figure_shows_the_curve_the_band_and_the_guess(tmp_path):

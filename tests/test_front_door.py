@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, brier_score_loss, roc_auc_score
 from torch import nn
 
 import pellucid as pl
@@ -79,6 +79,18 @@ def test_evaluate_gives_accuracy_and_what_scikit_learn_gives(model, test_part, i
     areas = [roc_auc_score(test_part.targets[:, k], logits[:, k]) for k in range(len(model.classes))]
     assert found.auroc.value == pytest.approx(np.mean(areas))
     assert found.accuracy.value == pytest.approx(((logits > 0) == (test_part.targets == 1)).mean())
+    sure, truth = 1 / (1 + np.exp(-logits.astype(float))), test_part.targets
+    assert found.brier.value == pytest.approx(
+        np.mean([brier_score_loss(t, p) for t, p in zip(truth.T, sure.T, strict=True)])
+    )
+    home = np.searchsorted(np.quantile(sure, np.arange(1, 15) / 15), sure.ravel(), side="right")
+    bins = [home == b for b in range(15)]
+    over = [(sure.ravel()[b].mean() - truth.ravel()[b].mean(), truth.ravel()[b].mean(), b.sum()) for b in bins]
+    squares = [n * (gap**2 - share * (1 - share) / (n - 1)) for gap, share, n in over]  # Kumar et al. 2019
+    assert found.calibration_error.value == pytest.approx(max(0, sum(squares) / sure.size) ** 0.5)
+    assert found.brier.low < found.brier.value < found.brier.high
+    labels = [row[0] for row in found.tables()[1].rows]
+    assert labels == ["Calibration error", "Overconfidence", "Brier score"]
     under = found.robust_accuracy
     assert list(under) == ["0", "PGD L∞ 0.00784314", "L∞ 0.02", "PGD L∞ 0.02"]
     assert under["0"].value == found.accuracy.value
@@ -341,6 +353,25 @@ def test_a_wrapped_model_is_judged_as_a_loaded_one(model, test_part):
     assert found.auroc == pl.evaluate(model, test_part).auroc
     assert any("no record" in text for text in found.warnings)
     np.testing.assert_allclose(predict(again, np.zeros((1, 1, 32, 32), np.uint8)).shape, (1, len(model.classes)))
+
+
+def test_ara_leaves_out_what_a_wrapped_model_cannot_be_asked_and_takes_its_best_constant(test_part):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(32 * 32, len(test_part.classes)))
+    model = pl.wrap(net, test_part.classes, task="multilabel", size=32, channels=1, mean=[0], std=[1])
+    options = {"protocol": "ddn", "checked": 0}
+    found = pl.ara(model, test_part, **options)
+    assert list(found.kinds) == ["attack"]
+    assert "btr: the area of this kind is left out" in found.warnings[-1]
+    with pytest.raises(InputError, match="no area of kind btr"):
+        pl.ara(model, test_part, "attack,btr", **options)
+    model.card = {**model.card, "best_constant": [0.4] * len(test_part.classes)}
+    assert list(pl.ara(model, test_part, **options).kinds) == ["attack", "btr"]
+
+
+def test_certify_says_what_it_lacks(model, test_part):
+    with pytest.raises(InputError, match=r"no label has a certified area \(Atelectasis: .* Measure more images"):
+        pl.certify(model, test_part.subset(range(3)), 0.25, attack_samples=None)
 
 
 def test_train_and_study(tmp_path):

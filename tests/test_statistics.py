@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 import pellucid as pl
 from pellucid.cli.output import show
 from pellucid.evaluation.metrics.classification import auroc
-from pellucid.evaluation.metrics.comparison import Row
+from pellucid.evaluation.metrics.comparison import Row, classification_rows
 from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.statistics import (
     Bootstrap,
@@ -27,6 +29,7 @@ from pellucid.evaluation.metrics.statistics import (
 )
 from pellucid.types import InputError
 from pellucid.utils.result import Table
+from pellucid.verbs.evaluate import Evaluation
 from pellucid.verbs.figures import FigureCells
 
 PATIENTS = ["ann", "bob", "ann", "eve", "bob", "ann", "joe"]
@@ -144,6 +147,7 @@ def test_a_mean_over_classes_says_what_it_leaves_out():
     nothing = Replicates.mean([unknown, unknown]).estimate()
     assert math.isnan(nothing.value)
     assert nothing.reason == "none of 2 is defined; no positives"
+    assert Replicates.mean([unknown]).reason == "no positives"
 
 
 def test_an_interval_needs_half_of_the_resamples_and_two_patients():
@@ -241,6 +245,35 @@ def test_a_figure_in_a_table_has_its_interval_or_the_reason_why_not_under_it(val
     assert cells.notes.lines == ([] if reason is None else [f"¹ {reason}"])
 
 
+def test_a_mean_with_an_interval_says_how_many_classes_are_left_out():
+    targets = np.stack([(np.arange(40) % 4 == k % 4).astype(float) for k in range(8)], axis=1)
+    targets[:, 5] = 0
+    data = SimpleNamespace(targets=targets, classes=[*"abcdefgh"], task="multilabel")
+    rows = classification_rows({"": [np.random.default_rng(0).normal(size=(40, 8))]}, data, Bootstrap(range(40)))
+    mean = next(row for row in rows if (row.metric, row.class_name) == ("auroc", "mean"))
+    cells = FigureCells(rows)
+    assert cells.text(mean) == f"{mean.value:.3f} [{mean.low:.3f}, {mean.high:.3f}]¹"
+    assert cells.notes.lines == ["¹ undefined for 1 of 8 classes: no positives"]
+
+
+@pytest.mark.parametrize(("classes", "size"), [(1, "40 (10 positives)"), (2, "40 (at least 10 positives)")])
+def test_only_a_mean_of_several_classes_has_at_least_so_many_positives(classes, size):
+    """In the table and in a figure that is printed, with the class that is undefined left out of the mean."""
+    targets = np.stack([(np.arange(40) % 4 <= k).astype(float) for k in range(classes)] + [np.zeros(40)], axis=1)
+    data = SimpleNamespace(targets=targets, classes=[*"abc"][: classes + 1], task="multilabel")
+    logits = np.random.default_rng(0).normal(size=targets.shape)
+    rows = classification_rows({"": [logits]}, data, Bootstrap(range(40)))
+    under = replace(
+        next(r for r in rows if (r.metric, r.class_name) == ("auroc", "mean")), section="robustness", at="x"
+    )
+    figures = Evaluation({}, [*rows, under])
+    for where in ({"section": "classification"}, {"section": "robustness"}):
+        row = next(r for r in figures.measured if r.class_name == "mean" and r.section == where["section"])
+        assert FigureCells(figures.measured).size(row) == size
+        text = size.replace("40 (", "n = 40, ").removesuffix(")")
+        assert str(figures.figure("auroc", **where)).endswith(f"({text})")
+
+
 def test_the_mean_says_of_how_many_classes_and_each_reason_stands_once(capsys):
     reasons = ["no positives", "2 patients", "2 patients", None]
     rows = [
@@ -252,7 +285,7 @@ def test_the_mean_says_of_how_many_classes_and_each_reason_stands_once(capsys):
     texts = [cells.text(row) for row in [*rows, mean]]
     assert texts == ["undefined¹", "0.800 [no interval]²", "0.800 [no interval]²", "0.800 [0.700, 0.900]",
                      "0.800 [no interval]³"]  # fmt: skip
-    notes = ["¹ no positives", "² 2 patients", "³ no interval for 3 of 4 classes; .rows and the CSV say why"]
+    notes = ["¹ no positives", "² 2 patients", "³ no interval for 3 of 4 classes; the row of each class says why"]
     assert cells.notes.lines == notes
     table = Table("t", ["auroc"], [[text] for text in texts], notes)
     assert table.to_text().splitlines()[-3:] == notes

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.metrics.calibration import Reliability, brier_score, reliability
+from pellucid.evaluation.metrics.calibration import calibration_figures
 from pellucid.evaluation.metrics.comparison import Row, accuracy_rows, classification_rows, compare
 from pellucid.evaluation.metrics.confusion import Confusion, confusion, shares_confused
 from pellucid.evaluation.metrics.operating_points import operating_points
 from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.metrics.validation import one_hot
-from pellucid.models.inference import decisions, probabilities, unanswered
+from pellucid.models.inference import decisions, probabilities
 from pellucid.report.tables.results_index import MEAN
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from pellucid.data.dataset import Dataset
+    from pellucid.evaluation.metrics.calibration import Reliability
     from pellucid.evaluation.metrics.operating_points import ClassUse, Use
 
     FloatArray = npt.NDArray[np.float64]
@@ -131,10 +132,9 @@ def classify(answers: Answers, use: Use, draws: Bootstrap) -> Classification:
     if dataset.task == "multilabel":
         rows += accuracy_rows({label: [answers.logits]}, {label: [answers.thresholds]}, dataset, draws)
     rows += threshold_rows(answers, use, draws)
-    calibrated = (
-        None if unanswered(answers.logits).any() else reliability_of(answers.probabilities, dataset.targets, draws)
-    )
-    rows += _calibration_rows(answers, calibrated, draws)
+    calibrated, figures = calibration_figures(answers.probabilities, dataset.targets, draws)
+    for metric, figure in figures.items():
+        rows += _row(answers, "calibration", metric, "mean", figure)
     confused, shares = None, list[Replicates]()
     if dataset.task == "multiclass":
         class_numbers = decisions(answers.logits, "multiclass")
@@ -260,36 +260,6 @@ def balanced_of_labels(
     """
     halves = [Replicates.mean(of, of="classes") for of in (sensitivities, specificities)]
     return replace((halves[0] + halves[1]) / 2, n=int((~np.isnan(truth)).any(1).sum()))
-
-
-def _calibration_rows(answers: Answers, calibrated: Reliability | None, draws: Bootstrap) -> list[Row]:
-    brier = brier_score(answers.probabilities, answers.dataset.targets, draws)
-    if calibrated is None:
-        nothing = Replicates.undefined(brier.reason or "", brier.n, draws)
-        figures = dict.fromkeys(("calibration_error", "overconfidence"), nothing)
-    else:
-        figures = {"calibration_error": calibrated.error, "overconfidence": calibrated.overconfidence}
-    return [
-        row
-        for metric, figure in (figures | {"brier": brier}).items()
-        for row in _row(answers, "calibration", metric, "mean", figure)
-    ]
-
-
-def reliability_of(probabilities: FloatArray, targets: npt.NDArray[np.generic], draws: Bootstrap) -> Reliability:
-    """Of exclusive classes the probability of the class that is said; of several labels that of every known label.
-
-    Args:
-        probabilities: (N, K).
-        targets: (N,) class numbers, or (N, K) of several labels.
-        draws: over the N images.
-
-    Raises:
-        InputError: no known label.
-    """
-    if targets.ndim == 2:
-        return reliability(probabilities, targets, draws)
-    return reliability(probabilities.max(1), (probabilities.argmax(1) == targets).astype(np.float64), draws)
 
 
 def _prevalence(dataset: Dataset) -> FloatArray:

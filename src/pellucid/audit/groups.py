@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.audit.classification import balanced_of_labels, reliability_of
-from pellucid.evaluation.metrics.calibration import brier_score
+from pellucid.audit.classification import balanced_of_labels
+from pellucid.evaluation.metrics.calibration import brier_score, reliability_of
 from pellucid.evaluation.metrics.classification import auroc, average_precision
 from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.operating_points import Use, operating_points

@@ -32,8 +32,12 @@ def ara(
         typer.Option(help="What is small: rms (root mean square per pixel, as in the paper) or linf (largest change)."),
     ] = "rms",
     kind: Annotated[
-        str, typer.Option(help="What must hold: attack (the decision), btr (better than a constant guess).")
-    ] = "attack,btr",
+        str | None,
+        typer.Option(
+            help="What must hold: attack (the decision), btr (better than a constant guess); both by default, btr "
+            "where the best constant answer that it needs is known."
+        ),
+    ] = None,
     limit: options.Limit = None,
     device: options.Device = "auto",
     trust_code: options.TrustCode = False,
@@ -62,7 +66,7 @@ def ara(
         run(
             load(path, device, trust_code),
             part,
-            choices(kind, KINDS, "kind of area"),
+            None if kind is None else choices(kind, KINDS, "kind of area"),
             protocol=protocol,
             effort=effort,
             norm=cast("Norm", norm),  # another one is refused with those that the protocol knows

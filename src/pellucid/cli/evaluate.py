@@ -37,7 +37,7 @@ def evaluate(
     cache: options.Cache = None,
     allow_training_images: options.AllowTrainingImages = False,
 ) -> None:
-    """Accuracy, AUROC and average precision for each class, also under attack, with intervals over patients.
+    """Accuracy, AUROC and average precision for each class, calibration, and accuracy under attack, with intervals.
 
     Writes classification.json and classification.csv. Classes are matched by name, in any order.
 

@@ -12,7 +12,12 @@ from pellucid.evaluation.robustness.ara_summary import FILE, curve_of, summarize
 from pellucid.evaluation.robustness.consistency import KIND, shortened
 from pellucid.evaluation.robustness.radii import AttackConfig, measure
 from pellucid.evaluation.robustness.radius_check import as_checked
-from pellucid.evaluation.robustness.robustness_target import KINDS, check_something_to_measure, robustness_target_of
+from pellucid.evaluation.robustness.robustness_target import (
+    KINDS,
+    check_something_to_measure,
+    no_better_than_random,
+    robustness_target_of,
+)
 from pellucid.models.memory_order import channels_last
 from pellucid.report.charts.curves import NORMS, AraCurve, write_curves
 from pellucid.types import InputError
@@ -173,7 +178,7 @@ class AraComparison(Result):
 def ara(
     model: Model,
     data: Dataset,
-    kinds: str | Sequence[str] = ("attack", "btr"),
+    kinds: str | Sequence[str] | None = None,
     *,
     protocol: str = "tight",
     effort: int = 1,
@@ -194,7 +199,8 @@ def ara(
     Args:
         model: what is attacked.
         data: one part of a dataset; its classes are matched with the model's by name.
-        kinds: what must hold: `attack` (the decision), `btr` (better than a constant guess).
+        kinds: what must hold: `attack` (the decision), `btr` (better than a constant guess); both by default, but `btr`
+            is left out, with a note, where it needs a best constant answer that the model's card lacks.
         protocol: the attack, a name in `pellucid.attacks.METHODS`.
         effort: of `tight`: 1, 2 or 4 times its budget, for smaller radii.
         norm: what is small: `rms`, the Euclidean length as a root mean square per pixel, as in the paper, or `linf`,
@@ -213,8 +219,8 @@ def ara(
             perturbation that changed the decision.
 
     Raises:
-        InputError: an unknown kind or protocol; `btr` for a model whose card has no best constant, where one is needed;
-            data that does not fit; radii of something else in `out`.
+        InputError: an unknown kind or protocol; `btr` asked for of a model whose card lacks the best constant that it
+            needs; data that does not fit; radii of something else in `out`.
 
     Example:
         >>> import pellucid as pl
@@ -226,7 +232,7 @@ def ara(
         (16, True)
     """
     check_arguments(model, data)
-    names = check_known(name_list(kinds), KINDS, "kind of area")
+    names = list(KINDS) if kinds is None else check_known(name_list(kinds), KINDS, "kind of area")
     config = AttackConfig(protocol, seed, effort=effort, norm=norm)
     model_name = name or model_names([path_of(model)])[0]
     session = open_session(
@@ -239,7 +245,11 @@ def ara(
         class_map=class_map,
     )
     dataset = session.dataset
-    targets = [robustness_target_of(name, session.whole, model.card) for name in names]
+    notes = list(session.warnings)
+    if kinds is None and (reason := no_better_than_random(session.whole, model.card)):
+        names.remove("btr")
+        notes.append(f"{model_name}, btr: the area of this kind is left out: {reason}")
+    targets = [robustness_target_of(kind, session.whole, model.card) for kind in names]
     check_something_to_measure(targets, dataset)
     images, draws = session.pixels(), Bootstrap(dataset.patients, seed=seed)
     if withstood is not None and norm != "rms":
@@ -261,7 +271,7 @@ def ara(
     for kind, one in measured.items():
         curve, target = curve_of(one, dataset), one.robustness_target
         curves.append(AraCurve(model_name, kind, *curve[:2], target.naive, curve.upper, target.measure, norm))
-    return AraResult(model_name, summary, curves, radii, session.warnings, measured)
+    return AraResult(model_name, summary, curves, radii, notes, measured)
 
 
 def _table(results: Sequence[AraResult]) -> Table:

@@ -186,7 +186,7 @@ def certify(
         class_map=class_map,
     )
     dataset, target = session.dataset, robustness_target_of("attack", session.whole, model.card)
-    check_something_to_measure([target], dataset)
+    check_something_to_measure([target], dataset, "a certified area")
     images, digest = session.pixels(), session.results_key
     with channels_last(model), work_folder(out) as folder:
         with progress_context("certify", len(dataset)):

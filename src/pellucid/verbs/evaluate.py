@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pellucid.attacks import BoundedAttack
 from pellucid.attacks.under_attack import PGD_STEPS, answers_under_attack, check_steps, costs, masked_gradients
-from pellucid.evaluation.metrics.comparison import MANY_CLASSES, accuracy_rows, classification_rows, robustness_rows
+from pellucid.evaluation.metrics.calibration import calibration_figures
+from pellucid.evaluation.metrics.comparison import (
+    MANY_CLASSES,
+    Row,
+    accuracy_rows,
+    classification_rows,
+    compare,
+    robustness_rows,
+)
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
-from pellucid.models.inference import check_answers, predict
+from pellucid.models.inference import check_answers, predict, probabilities
 from pellucid.models.memory_order import channels_last
 from pellucid.report.charts import figures as charts
 from pellucid.report.charts.drawing import write_charts
-from pellucid.report.tables.cells import estimate, metric, size
+from pellucid.report.tables.metrics import metric
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.result import Table
@@ -29,7 +37,6 @@ if TYPE_CHECKING:
 
     from pellucid.attacks import Epsilon
     from pellucid.data.dataset import Dataset
-    from pellucid.evaluation.metrics.comparison import Row
     from pellucid.verbs.session import Model
 
 COSTS = ("gradient_evaluations_per_image", "forward_passes_per_image")
@@ -69,13 +76,23 @@ class Evaluation(Figures):
         return self.figure("average_precision", section="classification")
 
     @property
+    def calibration_error(self) -> Estimate:
+        """How far the model's probabilities are from the shares that come true, without the bias of few images."""
+        return self.figure("calibration_error", section="calibration")
+
+    @property
+    def brier(self) -> Estimate:
+        """The Brier score: the mean squared distance of the probabilities from what is true."""
+        return self.figure("brier", section="calibration")
+
+    @property
     def robust_accuracy(self) -> dict[str, Estimate]:
         """The accuracy under each attack, by its name and size; under `0` without one. Empty without attacks."""
         sizes = dict.fromkeys(row.at for row in self.measured if row.section == "robustness")
         return {at: self.figure("accuracy", section="robustness", at=at) for at in sizes}
 
     def tables(self) -> list[Table]:
-        """A row for each class and their mean, of many classes for the mean alone; and one for each attack."""
+        """A row for each class and their mean, of many for the mean alone; calibration; accuracy under attack."""
         clean = {(r.class_name, r.metric): r for r in self.measured if r.section == "classification"}
         metrics = ["auroc", "average_precision", "accuracy"]
         names = list(dict.fromkeys(c for c, _ in clean))
@@ -84,8 +101,14 @@ class Evaluation(Figures):
             title += f"; each of the {len(names) - 1:,} classes is in {self.name}.csv"
             names = ["mean"]
         cells = FigureCells(self.measured)
-        rows = [[c, *(cells.text(clean.get((c, m))) for m in metrics), _size(clean.get((c, "auroc")))] for c in names]
+        rows = [
+            [c, *(cells.text(clean.get((c, m))) for m in metrics), cells.size(clean.get((c, "auroc")))] for c in names
+        ]
         tables = [Table(title, ["class", *metrics, "n"], rows, cells.notes.lines)]
+        cells = FigureCells(self.measured)
+        believed = [r for r in self.measured if r.section == "calibration"]
+        rows = [[metric(r.metric).label, cells.text(r), cells.size(r)] for r in believed]
+        tables.append(Table("calibration of its probabilities", ["figure", "value", "n"], rows, cells.notes.lines))
         attacked = {(r.at, r.metric): r for r in self.measured if r.section == "robustness"}
         if attacked:
             under, cells = [], FigureCells(self.measured)
@@ -93,7 +116,7 @@ class Evaluation(Figures):
                 spent = self.about["attacks"].get(at, {})
                 cost = [f"{spent[key]:.1f}" if key in spent else "" for key in COSTS]
                 accuracy, area = attacked[at, "accuracy"], attacked[at, "auroc"]
-                under.append([at, cells.text(accuracy), cells.text(area), _size(area), *cost])
+                under.append([at, cells.text(accuracy), cells.text(area), cells.size(area), *cost])
             columns = ["attack", "accuracy", "auroc", "n", "gradients per image", "forward passes per image"]
             tables.append(Table("under attack", columns, under, cells.notes.lines))
         return tables
@@ -102,11 +125,6 @@ class Evaluation(Figures):
         """AUROC class by class, and what attacks of several sizes leave."""
         index = index_of(self.about["model"], self.measured, data={"task": self.about["task"]})
         return write_charts([*charts.classification(index)[:1], *charts.robustness(index)], folder)
-
-
-def _size(row: Row | None) -> str:
-    """How many images, positives and patients stand behind a figure."""
-    return "" if row is None else size(estimate(row.to_json(), metric(row.metric)))
 
 
 def evaluate(
@@ -122,7 +140,7 @@ def evaluate(
     allow_training_images: bool = False,
     class_map: Mapping[str, str] | None = None,
 ) -> Evaluation:
-    """AUROC and average precision for each class, accuracy, and both under attack; with intervals over patients.
+    """AUROC and average precision for each class, accuracy, calibration, and accuracy under attack, with intervals.
 
     Args:
         model: what is judged.
@@ -178,6 +196,9 @@ def evaluate(
     rows = classification_rows({"": [logits["0"]]}, dataset, bootstrap)
     if model.task == "multilabel":  # of exclusive classes it is among these rows
         rows += accuracy_rows({"": [logits["0"]]}, {"": [session.thresholds]}, dataset, bootstrap)
+    _, calibration = calibration_figures(probabilities(logits["0"], model.task), dataset.targets, bootstrap)
+    for name, figure in calibration.items():
+        rows += compare(Row.blank("calibration", name, "mean"), {"": [figure]}, None)
     if bounded:
         rows += robustness_rows({"": [logits]}, {"": [session.thresholds]}, dataset, bootstrap)
     about = session.about() | {

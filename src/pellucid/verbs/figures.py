@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.metrics.statistics import Estimate
+from pellucid.report.tables.cells import estimate, size
+from pellucid.report.tables.metrics import metric, number
 from pellucid.report.tables.results_index import TRIVIAL, ResultsIndex
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
@@ -72,7 +74,8 @@ class Figures(Result):
         conditions = {"metric": metric, "class_name": class_name, **where}
         for row in self.measured:
             if all(getattr(row, key) == value for key, value in conditions.items()):
-                return Estimate(row.value, row.low, row.high, row.n, row.reason, row.positives, row.patients)
+                counts, fewest = (row.positives, row.patients), is_over_several(row, self.measured)
+                return Estimate(row.value, row.low, row.high, row.n, row.reason, *counts, fewest=fewest)
         metrics = dict.fromkeys(row.metric for row in self.measured)
         classes = dict.fromkeys(row.class_name for row in self.measured)
         raise InputError(
@@ -122,6 +125,28 @@ def figure_cell(
     return figure_text(one.value, one.low, one.high, text_of)
 
 
+def is_over_several(row: Row, measured: Sequence[Row]) -> bool:
+    """Whether a figure is a mean over several classes, whose positives and patients are those of one of them.
+
+    Args:
+        row: the figure.
+        measured: all figures, those of the classes among them.
+
+    Example:
+        >>> from pellucid.evaluation.metrics.comparison import Row
+        >>> one, other, mean = (
+        ...     Row("classification", "auroc", name, "", 0.8, 0.7, 0.9, 40, positives=12) for name in ("a", "b", "mean")
+        ... )
+        >>> is_over_several(mean, [one, mean]), is_over_several(mean, [one, other, mean])
+        (False, True)
+    """
+    if row.class_name != MEAN or (row.positives is None and not row.target):
+        return False
+    of_classes = [one for one in measured if one.class_name != MEAN and one.metric == row.metric]
+    alike = [one for one in of_classes if _place(one) == _place(row)] or of_classes
+    return not alike or sum(not math.isnan(one.value) for one in alike) > 1
+
+
 def radius_text(value: float | None) -> str:
     """A radius, or an area in its unit, as tables have it; None or NaN where it is unknown.
 
@@ -133,7 +158,7 @@ def radius_text(value: float | None) -> str:
 
 
 class FigureCells:
-    """Figures as a table has them; why some have no interval, or are undefined, stands under it once.
+    """Figures as a table has them; what they leave out, and why some have no interval, stands under it once.
 
     Attributes:
         notes: what stands under the table.
@@ -141,21 +166,35 @@ class FigureCells:
 
     def __init__(self, measured: Sequence[Row]) -> None:
         self.notes = Footnotes()
+        self._measured = measured
         self._of_classes: dict[tuple[object, ...], list[Row]] = {}
         for row in measured:
             if row.class_name != MEAN:
                 self._of_classes.setdefault(_place(row), []).append(row)
 
     def text(self, row: Row | None) -> str:
-        """A figure with its interval, or with the mark of the note that says why not; nothing where there is none."""
+        """A figure with its interval, and the mark of the note that says what is left out, or why there is none.
+
+        Nothing where there is no row.
+        """
         if row is None:
             return ""
         reason = None
-        if row.value != row.value:
+        if row.value != row.value or (row.low == row.low and row.reason):
             reason = self._reason(row, lambda one: one.value, "undefined")
         elif row.low != row.low and row.reason:
             reason = self._reason(row, lambda one: one.low, "no interval")
-        return figure_cell(row, "{:.3f}".format, self.notes, reason)
+        text = figure_cell(row, number, self.notes, reason)
+        return text + self.notes.mark(reason) if reason and row.low == row.low else text
+
+    def size(self, row: Row | None) -> str:
+        """How many images, positives and patients stand behind a figure; nothing where there is no row."""
+        if row is None:
+            return ""
+        values = row.to_json()
+        if not is_over_several(row, self._measured):
+            values["class"] = ""  # not the fewest of several classes, but of one
+        return size(estimate(values, metric(row.metric)))
 
     def _reason(self, row: Row, figure_of: Callable[[Row], float], what: str) -> str:
         """Of a mean over classes how many of them are to blame, where some are; the reasons are their own."""
@@ -164,7 +203,7 @@ class FigureCells:
         reasons = {one.reason for one in lacking}
         if not lacking or (len(reasons) == 1 and len(lacking) == len(classes)):
             return row.reason or "no reason recorded"
-        why = f": {lacking[0].reason}" if len(reasons) == 1 else "; .rows and the CSV say why"
+        why = f": {lacking[0].reason}" if len(reasons) == 1 else "; the row of each class says why"
         return f"{what} for {len(lacking)} of {len(classes)} classes{why}"
 
 

@@ -170,3 +170,47 @@ def brier_score(probabilities: Values, targets: Values, bootstrap: Bootstrap) ->
     within = (0, 2 if truth.ndim == 1 else 1)
     brier = ratio(per_image, counted, bootstrap, reason="no known target", within=within)
     return brier if undefined is None else undefined
+
+
+def calibration_figures(
+    probabilities: FloatArray, targets: npt.NDArray[np.generic], bootstrap: Bootstrap
+) -> tuple[Reliability | None, dict[str, Replicates]]:
+    """Confidences beside what came true, and the figures that say whether probabilities can be believed.
+
+    Args:
+        probabilities: (N, K), NaN without an answer.
+        targets: int (N,), the class numbers; or (N, K) of 0, 1 and NaN where unknown.
+        bootstrap: over the N images.
+
+    Returns:
+        The reliability, None where an image has no answer or no label is known; and `calibration_error`,
+        `overconfidence` and `brier`, then undefined with the reason.
+
+    Example:
+        >>> from pellucid.evaluation.metrics.statistics import Bootstrap
+        >>> answers, truth = np.array([[0.8, 0.2], [0.4, 0.6]]), np.array([0, 1])
+        >>> {name: round(one.value, 2) for name, one in calibration_figures(answers, truth, Bootstrap("ab"))[1].items()}
+        {'calibration_error': 0.3, 'overconfidence': -0.3, 'brier': 0.2}
+    """
+    brier = brier_score(probabilities, targets, bootstrap)
+    if math.isnan(brier.value):
+        return None, dict.fromkeys(("calibration_error", "overconfidence", "brier"), brier)
+    calibrated = reliability_of(probabilities, targets, bootstrap)
+    figures = {"calibration_error": calibrated.error, "overconfidence": calibrated.overconfidence, "brier": brier}
+    return calibrated, figures
+
+
+def reliability_of(probabilities: FloatArray, targets: npt.NDArray[np.generic], bootstrap: Bootstrap) -> Reliability:
+    """Of exclusive classes the probability of the class that is said; of several labels that of every known label.
+
+    Args:
+        probabilities: (N, K).
+        targets: (N,) class numbers, or (N, K) of several labels.
+        bootstrap: over the N images.
+
+    Raises:
+        InputError: no known label.
+    """
+    if targets.ndim == 2:
+        return reliability(probabilities, targets, bootstrap)
+    return reliability(probabilities.max(1), (probabilities.argmax(1) == targets).astype(np.float64), bootstrap)

@@ -12,7 +12,7 @@ import numpy as np
 from pellucid.evaluation.metrics.bootstrap import Bootstrap, FloatArray, Values, as_array
 from pellucid.evaluation.metrics.intervals import NO_INTERVAL, Interval, ratio_intervals, too_few_patients
 from pellucid.types import InputError
-from pellucid.utils.words import figure_text
+from pellucid.utils.words import figure_text, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -57,6 +57,7 @@ class Estimate:
         reason: why value or interval is NaN, or what was left out; None where nothing is to be said.
         positives: how many of them show the class, of a mean the fewest of a class; None where no class is told.
         patients: of how many patients they are, of a mean the most of a class; None where that is not known.
+        fewest: whether it is a mean over several classes, of which the others may have more positives.
 
     Example:
         >>> print(Estimate(0.812, 0.79, 0.833, 460))
@@ -74,12 +75,14 @@ class Estimate:
     reason: str | None = None
     positives: int | None = None
     patients: int | None = None
+    fewest: bool = False
 
     def __str__(self) -> str:
-        counts = [f"n = {self.n}"]
-        counts += [] if self.positives in {None, self.n} else [f"{self.positives} positives"]
-        counts += [] if self.patients in {None, self.n} else [f"{self.patients} patients"]
-        size = f"({', '.join(counts)})"
+        counts = ((self.positives, "positive(s)"), (self.patients, "patient(s)"))
+        texts = [number_of(count, things) for count, things in counts if count is not None and count != self.n]
+        if texts and self.fewest:
+            texts[0] = f"at least {texts[0]}"
+        size = f"({', '.join([f'n = {self.n}', *texts])})"
         if math.isnan(self.value):
             return f"undefined: {self.reason or 'no reason given'} {size}"
         if math.isnan(self.low):
@@ -196,7 +199,8 @@ class Replicates:
         size = max(p.n for p in parts) if n is None else n
         if not defined:
             whole = parts[0].samples
-            reason = join_reasons(f"none of {len(parts)} is defined", *(p.reason for p in parts))
+            count_text = f"none of {len(parts)} is defined" if len(parts) > 1 else None
+            reason = join_reasons(count_text, *(p.reason for p in parts))
             return cls(math.nan, np.full(whole.shape, math.nan), size, reason, parts[0].key)
         if any(p.key != defined[0].key or p.samples.shape != defined[0].samples.shape for p in defined):
             raise InputError(

@@ -14,6 +14,7 @@ from pellucid.evaluation.robustness.ara import BALANCED, MINIMUM, too_few
 from pellucid.models.card import thresholds_of
 from pellucid.types import InputError
 from pellucid.utils.resources import check_known
+from pellucid.utils.words import first_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -118,31 +119,60 @@ def robustness_target_of(kind: str, dataset: Dataset, card: Mapping[str, Any]) -
         card: of the network (`model.toml`): `thresholds`, a half each where it has none, and `best_constant`.
 
     Raises:
-        InputError: an unknown kind; `btr` for classes that are two, unbalanced or several at once and a card without
-            `best_constant`.
+        InputError: an unknown kind; `btr` where `no_better_than_random` says why not.
     """
     check_known([kind], KINDS, "kind of area")
+    if kind == "btr" and (reason := no_better_than_random(dataset, card)):
+        raise InputError(f'there is no area of kind btr: {reason} Or measure --kind attack, in Python kinds="attack".')
+    constant = tuple(float(v) for v in card.get("best_constant") or ())
     if dataset.task == "multilabel":
         if kind == "btr":
-            return RobustnessTarget(kind, "worse_than_constant", BALANCED, "multilabel", _constant(card, dataset))
+            return RobustnessTarget(kind, "worse_than_constant", BALANCED, "multilabel", constant)
         cuts = tuple(thresholds_of(card, len(dataset.classes)))
         return RobustnessTarget(kind, "label_flipped", BALANCED, "multilabel", cuts)
     classes = len(dataset.classes)
-    counts = np.bincount(np.asarray(dataset.targets, dtype=np.int64), minlength=classes)
+    counts = _counts(dataset)
     even = balanced(counts)
     naive = 1 / classes if even else float(counts.max() / counts.sum())
     if kind == "attack":
         return RobustnessTarget(kind, "misclassified", naive, "multiclass")
     if even and classes > 2:
         return RobustnessTarget(kind, "worse_than_random", naive, "multiclass", (naive,) * classes)
-    levels = _constant(card, dataset)
-    odd = [dataset.classes[k] for k in np.nonzero(counts)[0] if not 0 < levels[k] < 1]
-    if odd:
-        raise InputError(
-            f"the network's best_constant is no probability between 0 and 1 for {', '.join(odd)}, which it was not "
-            "trained on: kind btr is undefined there. Measure --kind attack."
+    return RobustnessTarget(kind, "worse_than_constant", naive, "multiclass", constant)
+
+
+def no_better_than_random(dataset: Dataset, card: Mapping[str, Any]) -> str | None:
+    """Why `btr` cannot be measured of a network, and what to do, as sentences; None where it can.
+
+    Classes that are two, unbalanced or several at once are compared with the network's best constant answer.
+
+    Args:
+        dataset: as in `robustness_target_of`.
+        card: as there.
+    """
+    counts = None if dataset.task == "multilabel" else _counts(dataset)
+    if counts is not None and len(counts) > 2 and balanced(counts):
+        return None
+    levels = card.get("best_constant")
+    if levels is None or len(levels) != len(dataset.classes):
+        return (
+            "where classes are two, unbalanced or several at once it compares with the network's best constant answer, "
+            f"of which {'none' if levels is None else f'one for {len(levels)} classes'} is known. Give best_constant, "
+            f"a probability for each of {first_of(dataset.classes)} (the constant that minimises the training loss): "
+            'in model.toml as best_constant = [...], in Python as model.card = {**model.card, "best_constant": [...]}.'
         )
-    return RobustnessTarget(kind, "worse_than_constant", naive, "multiclass", levels)
+    odd = [] if counts is None else [dataset.classes[k] for k in np.nonzero(counts)[0] if not 0 < levels[k] < 1]
+    if odd:
+        return (
+            f"the network's best_constant is no probability between 0 and 1 for {first_of(odd)}, which it was not "
+            "trained on. Leave images of classes that it does not know out."
+        )
+    return None
+
+
+def _counts(dataset: Dataset) -> npt.NDArray[np.int64]:
+    """How many images show each of exclusive classes."""
+    return np.bincount(np.asarray(dataset.targets, dtype=np.int64), minlength=len(dataset.classes))
 
 
 def balanced(counts: npt.ArrayLike) -> bool:
@@ -163,20 +193,12 @@ def balanced(counts: npt.ArrayLike) -> bool:
     return bool(expected >= 5 and scipy.stats.chisquare(observed).pvalue >= CHANCE)
 
 
-def _constant(card: Mapping[str, Any], dataset: Dataset) -> tuple[float, ...]:
-    levels = card.get("best_constant")
-    if levels is None or len(levels) != len(dataset.classes):
-        raise InputError(
-            "kind btr needs the network's best constant answer here, since the classes are two, unbalanced or several "
-            f"at once; its model.toml has {'none' if levels is None else f'one of {len(levels)} classes'}. Write "
-            f"best_constant = [...] there, one probability for each of {', '.join(dataset.classes)} (the constant "
-            "that minimises its training loss), or measure --kind attack."
-        )
-    return tuple(float(v) for v in levels)
-
-
-def check_something_to_measure(robustness_targets: Sequence[RobustnessTarget], dataset: Dataset) -> None:
-    """Refuse images on which no label has an area of the kinds asked for.
+def check_something_to_measure(
+    robustness_targets: Sequence[RobustnessTarget],
+    dataset: Dataset,
+    what: str = "an Accuracy-Robustness Area of kind {kind}",
+) -> None:
+    """Refuse images on which no label has an area of the kinds asked for, called `what`.
 
     Raises:
         InputError: with the reason for each label.
@@ -186,6 +208,5 @@ def check_something_to_measure(robustness_targets: Sequence[RobustnessTarget], d
         if dataset.task == "multilabel" and len(missing) == len(dataset.classes):
             reasons = "; ".join(f"{dataset.classes[k]}: {why}" for k, why in missing.items())
             raise InputError(
-                f"no label has an Accuracy-Robustness Area of kind {robustness_target.kind} ({reasons}). "
-                "Measure more images."
+                f"no label has {what.format(kind=robustness_target.kind)} ({reasons}). Measure more images."
             )
