@@ -1,4 +1,4 @@
-"""Put the pictures of a page side by side, as the README shows them: docs/images/horse-to-deer.png and adversarial.png.
+"""The README's pictures: of the first page horse-to-deer.png, of the other adversarial.png and (with Chromium) report.png.
 
 python docs/make_readme_pictures.py runs/horse-to-deer/explain.html
 python docs/make_readme_pictures.py runs/demo/report.html
@@ -10,12 +10,14 @@ import base64
 import html
 import io
 import re
+import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.font_manager import findfont
 from PIL import Image, ImageDraw, ImageFont
+from playwright.sync_api import sync_playwright
 
 SIDE, GAP, LINE = 320, 12, 52
 SIZE = 36  # of the letters: a third of it is left on a telephone
@@ -77,6 +79,17 @@ def sheet(headings: list[str], rows: list[Row]) -> Image.Image:
     return page
 
 
+def opening(report: Path) -> Image.Image:
+    """What a browser shows first of the report, in a window of 1000 × 1250."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page(viewport={"width": 1000, "height": 1250})
+        page.goto(report.resolve().as_uri())
+        shown = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        browser.close()
+    return shown
+
+
 def _text(page: str, pattern: str) -> str:
     return html.unescape(re.findall(pattern, page)[0])
 
@@ -90,9 +103,11 @@ if __name__ == "__main__":
     path = Path(sys.argv[1])
     text = path.read_text(encoding="utf-8")
     if path.name == "explain.html":
-        name, picture = "horse-to-deer", sheet(["image", "altered", "change"], explained(text))
+        pictures = {"horse-to-deer": sheet(["image", "altered", "change"], explained(text))}
     else:
-        name, picture = "adversarial", sheet(["image", "saliency", "altered"], first_case(text))
-    target = Path(__file__).parent / "images" / f"{name}.png"
-    picture.quantize(256).save(target, optimize=True)
-    print(f"wrote {target}")
+        case = sheet(["image", "saliency", "altered"], first_case(text))
+        pictures = {"adversarial": case, "report": opening(path)}
+    for name, picture in pictures.items():
+        target = Path(__file__).parent / "images" / f"{name}.png"
+        picture.quantize(256).save(target, optimize=True)
+        print(f"wrote {target}")

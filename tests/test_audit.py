@@ -548,7 +548,7 @@ def test_the_verdict_is_on_the_smallest_change_and_calls_only_small_ones_unseen(
     assert (one.kind, "1 of 255 grey levels" in one.text, "people do not see" in one.text) == ("holds", True, True)
     (one,) = said(("linf=32/255", 0.1), ("linf=16/255", 0.2))
     assert one.kind == "fails"
-    assert one.short == "is turned by changes of at most 16 of 255 grey levels in each pixel"
+    assert one.short == "gives answers that are flipped by changes of at most 16 of 255 grey levels in each pixel"
     assert "people do not see" not in one.text
     two = said(("linf=2/255", 0.99), ("l2=0.5", 0.1))
     assert [(s.kind, "see" in s.text) for s in two] == [("holds", True), ("fails", False)]
@@ -822,7 +822,7 @@ def test_a_size_that_leaves_less_than_chance_is_said_whatever_the_smallest_leave
     # the sizes are tested from the largest down, up to the first that shows nothing
     assert [s.kind for s in told(0.5, 0.02, 0.3).statements if s.part == "attack"] == ["unclear"]
     (one,) = [s for s in told(0.03, 0.02, 0.01).statements if s.part == "attack"]
-    assert (one.kind, one.short) == ("fails", "is worse than a constant answer under changes that nobody sees")
+    assert (one.kind, one.short) == ("fails", "is worse than a constant answer under changes too small to see")
 
 
 def test_maps_that_are_shown_to_be_worse_are_called_worse(audited):
@@ -849,7 +849,7 @@ def test_maps_that_are_shown_to_be_worse_are_called_worse(audited):
         ((0.8, 0.56, 0.94), (0.25, 0.09, 0.49), 0.01, "fails", "is worse than a constant answer under"),
         ((0.8, 0.56, 0.94), (0.25, 0.09, 0.69), 0.06, "unclear", ""),  # though the interval lies below 0.7
         ((0.3, 0.1, 0.5), (0.25, 0.09, 0.49), 0.01, "unclear", ""),  # there was nothing to take
-        ((0.9, 0.72, 0.98), (0.6, 0.5, 0.75), 0.3, "fails", "is turned by"),
+        ((0.9, 0.72, 0.98), (0.6, 0.5, 0.75), 0.3, "fails", "gives answers that are flipped by"),
     ],
 )
 def test_the_attack_is_judged_by_the_constant_answer_of_the_images_attacked(audited, clean, attacked, p, kind, said):

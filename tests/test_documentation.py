@@ -103,7 +103,7 @@ def test_help_ends_with_an_example(words: list[str]):
 def test_links_lead_somewhere(page: str):
     text = FENCE.sub("", TEXTS[page])
     broken = []
-    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+    for link in re.findall(r"(?:\]\(|\bsrc=\")([^)\s\"]+)", text):
         if re.match(r"[a-z]+:", link):
             continue
         path, _, anchor = link.partition("#")

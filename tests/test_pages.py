@@ -430,13 +430,13 @@ def judged(**verdicts):
         ),
         (
             {"cam": "yes,yes,yes,no"},
-            "CAM is shown to be above every trivial map in 3 of 3 tests; it is refuted by: attacked_rank.",
+            "CAM is shown to be above every trivial map in 3 of 3 tests; it is refuted by “attacked_rank”.",
             "",
         ),
         (
             {"cam": "no,unclear,unclear,no"},
-            "In none of 3 tests is CAM shown to be above every trivial map; it is refuted by: flipping_gain; "
-            "attacked_rank.",
+            "In none of 3 tests is CAM shown to be above every trivial map; it is refuted by “flipping_gain” "
+            "and “attacked_rank”.",
             "",
         ),
         (

@@ -134,6 +134,25 @@ def test_it_fits_the_screen_with_two_networks(opened, tmp_path, width):
 
 
 @pytest.mark.browser
+def test_images_stand_in_line_where_one_name_takes_two_lines(opened, tmp_path):
+    slides = [slide(("plain", "a robust network with a long name"))]
+    page = opened(write_slider(slides, tmp_path / "slider.html", title="T"), 390)
+    names, images, bars = (
+        page.locator(f".{name}").evaluate_all("all => all.map(e => e.getBoundingClientRect().toJSON())")
+        for name in ("slide-network", "slide-image", "slide-bars")
+    )
+    lines = page.locator(".slide-network").evaluate_all(
+        "all => all.map(e => { const r = document.createRange(); r.selectNodeContents(e);"
+        " return r.getClientRects().length; })"
+    )
+    assert lines[0] == 1 < lines[1]
+    assert names[0]["left"] < names[1]["left"]  # beside each other
+    for pair in (images, bars):
+        assert pair[0]["top"] == pair[1]["top"]
+        assert pair[0]["width"] > 120
+
+
+@pytest.mark.browser
 def test_it_plays_to_the_end_and_bars_of_two_classes_stay_bars(opened, tmp_path, monkeypatch):
     monkeypatch.setattr("pellucid.report.pages.slider.PAUSE", 20)
     page = opened(write_slider([slide()], tmp_path / "slider.html", title="T"))

@@ -533,7 +533,7 @@ def _below(size: str, row: Mapping[str, Any] | None, base: float, measure: str, 
             f"Under {_size(size)} {figure}, worse than a constant answer, which has {number(base, 2)} on the same "
             f"images (paired, {_p(lead['p'])})."
         )
-    changes = "changes that nobody sees" if _is_unseen(size) else f"changes of at most {_size(size)}"
+    changes = "changes too small to see" if _is_unseen(size) else f"changes of at most {_size(size)}"
     return Statement("fails", "attack", f"is worse than {what} under {changes}", text, ATTACKED)
 
 
@@ -557,7 +557,7 @@ def _withstands(
     change = f"leaves its {measure} at" if before == after else f"brings its {measure} from {before} to"
     hint = ", which people do not see," if unseen else ""
     text = f"A change of at most {_size(size)}{hint} {change} {_shown(attacked)}."
-    changes = "changes that nobody sees" if unseen else f"changes of at most {_size(size)}"
+    changes = "changes too small to see" if unseen else f"changes of at most {_size(size)}"
     if clean["low"] <= base:
         text += (
             " Whether half of its lead over a constant answer is left cannot be said: on the unaltered images it is "
@@ -566,7 +566,7 @@ def _withstands(
         return Statement("unclear", "attack", "", text, "Attack more images of each class.")
     half = loss["half"]
     if _is_under(half) and _is_under(loss["difference"]):
-        return Statement("fails", "attack", f"is turned by {changes}", text, ATTACKED)
+        return Statement("fails", "attack", f"gives answers that are flipped by {changes}", text, ATTACKED)
     if defined(half["low"]) and half["low"] >= 0:
         return Statement("holds", "attack", f"keeps most of what it can under {changes}", text)
     text += f" Whether half of its lead over a constant answer is left cannot be said{_reason_of(half, scarce)}."
@@ -625,7 +625,8 @@ def _explained(results: Mapping[str, Any]) -> list[Statement]:
         names = joined([method_label(m) for m in good])
         text = " ".join(
             f"{method_label(m)} passed every test of trust that was made: above the best trivial map in {above[m]}, "
-            f"not refuted in {spared[m]} that can only refute. Whether it shows where a finding is, is asked apart."
+            f"not refuted in {spared[m]} that can only refute. Whether it shows where a finding is, is a "
+            "separate question."
             for m in good
         )
         passed = "every test of trust"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pellucid.models.training_record import TrainingRecord
     from pellucid.types import Pixels
 
+COUNTS = ("train", "validation", "test")  # of a drawn dataset: how many images a part has, which changes none of them
 OPTION = "--allow-training-images (in Python: allow_training_images=True)"
 
 
@@ -66,7 +67,7 @@ class SeenImages:
             so = ": figures of them flatter it a little" if judging else ""
             lines.append(f"{self.selected_on:,} {of} chose the checkpoint and thresholds of {self.model}{so}.")
         if self.other_options:
-            lines.append(f"the data are opened otherwise than for the training: {'; '.join(self.other_options)}.")
+            lines.append(f"the data are opened with other options than in training: {'; '.join(self.other_options)}.")
         so = "so whether some of these are among them is not known"
         return [*lines, *(f"{self.model} {phrase}, {so}." for phrase in self.unknown)]
 
@@ -166,7 +167,7 @@ class ImageCheck:
     def _refusal(self, trained: int, images: int, where: str) -> InputError:
         differing = ""
         if self._other:
-            differing = f" The data are opened otherwise than for the training: {'; '.join(self._other)}."
+            differing = f" The data are opened with other options than in training: {'; '.join(self._other)}."
         return InputError(
             f"{self.model} was trained on {trained:,} of the {images:,} images of {where} that it is to be judged on: "
             f"figures of them say nothing of new images.{differing} Give the same data options as for training "
@@ -176,12 +177,16 @@ class ImageCheck:
 
 
 def other_options(stages: Sequence[Mapping[str, Any]], dataset: Dataset) -> tuple[str, ...]:
-    """The options with which a dataset is opened otherwise than for the last training on it, as `key = old → new`."""
+    """The options with which a dataset is opened otherwise than for the last training on it, as `key = old → new`.
+
+    How many images a part of a drawn dataset has is left out: the images are the same.
+    """
     own = [stage for stage in stages if stage.get("dataset") == dataset.card.name]
     if not own or not dataset.options:
         return ()
     old, new = own[-1]["options"], dataset.options
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
+    keys = [key for key in keys if not (key in COUNTS and isinstance(new.get(key), int))]
     return tuple(f"{key} = {_shown(old.get(key))} → {_shown(new.get(key))}" for key in keys)
 
 

@@ -99,8 +99,8 @@ def _suspect(
         number=0,
         kind="metadata",
         name=f"{name}: {names[top]}",
-        verdict=f"Images with {name} {names[top]} get more of {class_name} than others of the same label; what in them "
-        "it is, this does not say.",
+        verdict=f"Images with {name} {names[top]} get more of {class_name} than others of the same label. This does "
+        "not say what it is in these images that the model uses.",
         class_name=class_name,
         cost=share.value,
         expected=False,

@@ -150,7 +150,7 @@ def _refuted(labels: Sequence[str], *, is_several: bool) -> str:
     """What refutes a method; of several only whether something does."""
     if is_several:
         return "each is refuted by a test" if labels else "no test refutes them"
-    return f"it is refuted by: {'; '.join(labels)}" if labels else "no test refutes it"
+    return f"it is refuted by {joined([f'“{label}”' for label in labels])}" if labels else "no test refutes it"
 
 
 def _nearest(counted: Mapping[str, list[bool]], against: Mapping[str, list[str]]) -> list[str]:
