@@ -1,4 +1,4 @@
-"""The README's pictures: of the first page horse-to-deer.png, of the other adversarial.png and (with Chromium) report.png.
+"""The README's pictures: horse-to-deer.png of the first page, adversarial.png and report.png of the other.
 
 python docs/make_readme_pictures.py runs/horse-to-deer/explain.html
 python docs/make_readme_pictures.py runs/demo/report.html
