@@ -311,6 +311,10 @@ def worse_than_constant(
         InputError: `present` is missing for a multi-label classifier or given for another one; a constant outside
             (0, 1).
 
+    Source:
+        Woods, Chen & Teuscher 2019, arXiv 1906.02896 (better than random); the constant for unbalanced
+        classes is our own.
+
     Example:
         >>> criterion = worse_than_constant(torch.tensor([0]), [0.9, 0.1], task="multiclass")
         >>> criterion.is_satisfied(torch.tensor([[2.0, 0.0]]), torch.zeros(1))  # p = 0.88: a constant answer says 0.9

@@ -49,6 +49,9 @@ class AdversarialExplanation(Explanation):
         probabilities: float64 (N, K), of every class, of the moved images; of all classes (N, K, K), the class that was
             aimed at first.
 
+    Source:
+        Woods, Chen & Teuscher 2019, arXiv 1906.02896 (adversarial explanations).
+
     Example:
         >>> from pellucid.models import create_model
         >>> model = create_model("small", classes=["a", "b", "c"], task="multilabel", size=32)

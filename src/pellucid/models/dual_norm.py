@@ -74,6 +74,9 @@ def dual_batch_norm(module: nn.Module) -> int:
     Raises:
         InputError: the network has no `nn.BatchNorm2d`, or is one; or it has two sets already.
 
+    Source:
+        Xie et al. 2020, arXiv 1911.09665 (auxiliary batch norm).
+
     Example:
         >>> net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
         >>> dual_batch_norm(net)

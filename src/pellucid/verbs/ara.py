@@ -222,6 +222,12 @@ def ara(
         InputError: an unknown kind or protocol; `btr` asked for of a model whose card lacks the best constant that it
             needs; data that does not fit; radii of something else in `out`.
 
+    Source:
+        W. Woods, J. Chen, C. Teuscher: Adversarial explanations for understanding image classification decisions and
+        improved neural network robustness. Nature Machine Intelligence 2019, arXiv 1906.02896: the area
+        of the paper, and `btr`, its better-than-random criterion. `tight` is not the paper's attack; `woods2019` is its
+        algorithm 1.
+
     Example:
         >>> import pellucid as pl
         >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)

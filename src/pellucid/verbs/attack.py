@@ -139,6 +139,11 @@ def attack(
         InputError: images that are not pixels in [0, 1]; labels that are none; an unknown method or label; a size that
             is missing, or names no norm.
 
+    Source:
+        `fgsm` Goodfellow et al. 2015, arXiv 1412.6572; `pgd` Madry et al. 2018, arXiv 1706.06083; `autoattack` Croce &
+        Hein 2020, arXiv 2003.01690; `fmn` Pintor et al. 2021, arXiv 2102.12827; `ddn` Rony et al. 2019, arXiv
+        1811.09600; `woods2019` Woods et al. 2019, arXiv 1906.02896. `margin` and `tight` are our own.
+
     Example:
         >>> from pellucid.models import create_model
         >>> model = create_model("small", classes=["a", "b"], task="multiclass", size=32)

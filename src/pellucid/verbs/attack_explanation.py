@@ -204,6 +204,10 @@ def attack_explanation(
             does not take or the model does not have; an unknown class; images
             that do not fit; results of something else in `out`.
 
+    Source:
+        Woods, Chen & Teuscher 2019, arXiv 1906.02896; Ghorbani, Abid & Zou 2019, arXiv 1710.10547; Dombrowski et al.
+        2019, arXiv 1906.07983.
+
     Example:
         >>> import torch
         >>> from pellucid.models import create_model

@@ -156,6 +156,11 @@ def certify(
         InputError: another `method`, or `sigma` with bounds; a network that bounds do not cover; no `sigma`, neither
             given nor in the model's card; data that does not fit; certificates of something else in `out`.
 
+    Source:
+        J. Cohen, E. Rosenfeld, Z. Kolter: Certified adversarial robustness via randomized smoothing. ICML 2019, arXiv
+        1902.02918, algorithm CERTIFY: the radius σ Φ⁻¹(p) of theorem 1 with 1 − p in the place of p_B. The attack
+        follows Salman et al. 2019, arXiv 1906.04584. Bounds: E. Wong, Z. Kolter 2018, arXiv 1711.00851.
+
     Example:
         >>> import pellucid as pl
         >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)

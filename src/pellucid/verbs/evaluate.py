@@ -160,6 +160,10 @@ def evaluate(
         InputError: data of other classes, or that the model was trained on; an attack or a size that is none; steps
             where no attack takes them.
 
+    Source:
+        Intervals of AUROC: DeLong, DeLong & Clarke-Pearson 1988, Obuchowski 1997 and Newcombe 2006. Calibration error:
+        Kumar, Liang & Ma 2019, arXiv 1909.10155. Brier score: Brier 1950.
+
     Example:
         >>> import pellucid as pl
         >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)

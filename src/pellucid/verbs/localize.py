@@ -163,6 +163,10 @@ def localize(
         InputError: an unknown method, or none that can explain the model; a layer that none of them takes; regions
             and a class_map at once; data without regions of the model's classes, or that the model was trained on.
 
+    Source:
+        Wang et al. 2017, arXiv 1705.02315, for boxes; for the scores of maps see
+        `pellucid.evaluation.heatmap_scores`.
+
     Example:
         >>> import pellucid as pl
         >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)

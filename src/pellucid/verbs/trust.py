@@ -172,6 +172,11 @@ def trust(
         InputError: an unknown method, or none that can explain the model; a layer that none of them takes; data, or a
             model beside, that does not fit; results of something else in `out`.
 
+    Source:
+        Adebayo et al. 2018, arXiv 1810.03292 (networks randomised); Yeh et al. 2019, arXiv 1901.09392 (sensitivity and
+        infidelity); Arun et al. 2021, arXiv 2008.02766 (networks trained again); Rao et al. 2022 (the grid of images);
+        Etmann et al. 2019, arXiv 1905.04172 (alignment). The attack is that of `attack_explanation`.
+
     Example:
         >>> import pellucid as pl
         >>> data = pl.dataset("phantom", split="test", size=32, train=1, validation=1, test=24, prevalence=0.5)

@@ -124,6 +124,9 @@ def youden_thresholds(probabilities: Values, targets: Values) -> FloatArray:
     Returns:
         (K,), NaN for a class without known positives or negatives: no threshold, so it is never predicted.
 
+    Source:
+        W. J. Youden: Index for rating diagnostic tests. Cancer 3, 1950.
+
     Example:
         >>> youden_thresholds([[0.1], [0.4], [0.35], [0.8]], [[0], [0], [1], [1]])
         array([0.8])

@@ -58,6 +58,11 @@ def heatmap_scores(maps: Values, masks: Values) -> dict[str, FloatArray]:
     Raises:
         InputError: if the shapes differ.
 
+    Source:
+        `pointing` Zhang et al. 2018, arXiv 1608.00507; `energy_share` Wang et al. 2020, arXiv 1910.01279; `auprc` Arun
+        et al. 2021, arXiv 2008.02766; `effective_heat_ratio` Khakzar et al. 2021, arXiv 2104.00411; `otsu_iou` Otsu
+        1979 (the threshold) and Saporta et al. 2022. `energy_ratio` is `energy_share` over `area_share`.
+
     Example:
         >>> region = np.zeros((1, 4, 4), dtype=bool)
         >>> region[0, :2] = True

@@ -160,6 +160,9 @@ def match_boxes(
         InputError: if `gated` and the input does not say what is predicted, or no boxes were drawn at a
             threshold.
 
+    Source:
+        X. Wang et al.: ChestX-ray8. CVPR 2017, arXiv 1705.02315. Pooling the thresholds is our reading.
+
     Example:
         >>> from pellucid.evaluation.metrics.boxes import heatmap_to_boxes
         >>> heat = np.zeros((1, 8, 8))

@@ -58,6 +58,25 @@ def write_report(results: Mapping[str, Any], panels: Sequence[Panel], out: Path,
 
     Raises:
         InputError: if the folder cannot be written or the disk is full.
+
+    Example:
+        >>> import tempfile
+        >>> from pathlib import Path
+        >>> import numpy as np
+        >>> variant = {"label": "plain", "title": "Plain", "notes": "", "recipe": "standard", "citation": ""}
+        >>> data = {"name": "mine", "title": "Images", "task": "multilabel", "classes": ["Nodule"], "parts": {}}
+        >>> results = {
+        ...     "name": "mine", "title": "One network", "created": "2026-11-30T10:00:00+00:00", "seconds": 60,
+        ...     "command": "", "device": "CPU", "seeds": [0], "versions": {}, "resamples": 1000, "primary": [],
+        ...     "data": data | {"citation": "", "licence": "", "split_hash": "", "options": {}},
+        ...     "variants": [variant | {"reference": True, "settings": {}}],
+        ...     "targets": [], "methods": ["cam"], "rows": [],
+        ... }
+        >>> image, heat = np.zeros((64, 64), np.uint8), np.eye(16)
+        >>> case = Panel(image, [], {("plain", "cam"): heat}, "masks", "Nodule", "case-1", "The best by AUPRC.")
+        >>> path = write_report(results, [case], Path(tempfile.mkdtemp()))
+        >>> path.name, "<h1>One network</h1>" in path.read_text(encoding="utf-8")
+        ('report.html', True)
     """
     figures_of = long_tables(results)
     page = render(results, panels, slides, files=[f"{name}.{kind}" for name in figures_of for kind in ("csv", "json")])
@@ -72,22 +91,7 @@ def render(
 ) -> str:
     """The report as HTML; it loads nothing from anywhere, and every text of the study is escaped.
 
-    Example:
-        >>> import numpy as np
-        >>> variant = {"label": "plain", "title": "Plain", "notes": "", "recipe": "standard", "citation": ""}
-        >>> data = {"name": "mine", "title": "Images", "task": "multilabel", "classes": ["Nodule"], "parts": {}}
-        >>> results = {
-        ...     "name": "mine", "title": "One network", "created": "2026-11-30T10:00:00+00:00", "seconds": 60,
-        ...     "command": "", "device": "CPU", "seeds": [0], "versions": {}, "resamples": 1000, "primary": [],
-        ...     "data": data | {"citation": "", "licence": "", "split_hash": "", "options": {}},
-        ...     "variants": [variant | {"reference": True, "settings": {}}],
-        ...     "targets": [], "methods": ["cam"], "rows": [],
-        ... }
-        >>> image, heat = np.zeros((64, 64), np.uint8), np.eye(16)
-        >>> case = Panel(image, [], {("plain", "cam"): heat}, "masks", "Nodule", "case-1", "The best by AUPRC.")
-        >>> page = render(results, [case])
-        >>> "<h1>One network</h1>" in page
-        True
+    The example of `write_report`, which writes this page, is one of this, too.
     """
     template = PAGES.get_template("report.html.j2")
     return template.render(context(results, panels, slides), files=list(files))
