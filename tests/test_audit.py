@@ -471,6 +471,43 @@ def test_against_another_model_of_the_same_images(sides):
     assert all(r["difference"]["value"] == 0 for r in alike["rows"])
 
 
+def test_against_a_copy_of_itself_it_is_said_that_both_answer_alike(sides, tmp_path):
+    """As against its own export: what the verdict, the page, the card and the terminal say."""
+    result = pl.audit(seer(), sides, settings=replace(TINY, attacks=()), compare=seer(), methods=["saliency"])
+    sentence = "Both answer alike on all 40 images"
+    (statement,) = [s for s in result.statements if s["part"] == "comparison"]
+    assert statement["text"].startswith(sentence)
+    assert "copy" in statement["advice"]
+    assert sentence in str(result.tables()[0].rows)
+    result.save(tmp_path)
+    for name in ("report.html", "audit.json", "card.md"):
+        assert sentence in (tmp_path / name).read_text(), name
+
+
+def test_of_two_models_the_images_are_counted_on_which_they_differ(sides):
+    """Beside a loop over the images: what is decided, and whether that is right; a missing answer differs from any."""
+    from pellucid.audit.classification import Answers, draws_for
+    from pellucid.audit.comparison import compare_answers
+
+    rng, truth = np.random.default_rng(0), sides.targets.astype(int)
+    three = replace(sides, card=replace(sides.card, classes=("left", "right", "both")))
+    first, second = (rng.normal(size=(40, 3)).astype(np.float32) for _ in range(2))
+    second[:20] = first[:20]
+    counts = compare_answers(Answers("m", first, three, []), Answers("n", second, three, []), draws_for(three))
+    said = [(int(a.argmax()), int(b.argmax())) for a, b in zip(first, second, strict=True)]
+    assert counts["n"] == 40
+    assert counts["differing"]["answers"] == sum(a != b for a, b in said)
+    right = sum((a == t) != (b == t) for (a, b), t in zip(said, truth, strict=True))
+    assert 0 < right == counts["differing"]["right"] < counts["differing"]["answers"]
+
+
+def test_two_models_that_are_wrong_otherwise_are_not_said_to_answer_alike(audited):
+    rival = {"label": "other", "n": 40, "differing": {"answers": 7, "right": 0}}
+    (one,) = [s for s in summarize_audit(audited.results | {"comparison": rival}).statements if s.part == "comparison"]
+    assert one.kind == "unclear"
+    assert "answer otherwise on 7 of 40 images" in one.text
+
+
 @pytest.mark.slow
 def test_trust_by_earlier_rules_is_judged_again(sides, tmp_path, monkeypatch):
     options = {"settings": replace(TINY, attacks=()), "methods": ["saliency"], "out": tmp_path}
@@ -664,6 +701,15 @@ def test_overconfidence_shows_that_it_is_not_calibrated(audited, error, over, ki
     assert one.text.startswith(
         f"It {short}, by 0.20 [0.11, 0.28] on average" if leads else "Its confidences are off by"
     )
+
+
+def test_a_figure_has_as_many_decimals_as_its_interval(audited):
+    figures = {
+        ("calibration", "calibration_error", ""): (0.000176, 0.00017, 0.00018),
+        ("calibration", "overconfidence", ""): (0.0, -0.001, 0.001),
+    }
+    (one,) = [s for s in summarize_audit(with_figures(audited.results, figures)).statements if s.part == "calibration"]
+    assert "off by 0.00018 [0.00017, 0.00018]" in one.text
 
 
 def test_an_end_that_reads_as_the_bar_has_another_decimal(audited):
@@ -1248,6 +1294,54 @@ def test_a_model_that_gives_no_answer_is_reported_and_ends_as_an_error(sides, tm
     assert {p["name"] for p in result.results["parts"] if p["reason"]} >= {"attack", "trust"}
     assert "cannot be said" in str(result.tables()[0].rows)
     result.save(tmp_path)
+
+
+class SilentOnBright(Brightness):
+    """Gives no answer on images that hold a pixel brighter than a limit, as a square root of what is negative does."""
+
+    def __init__(self, limit, side=slice(None)):
+        super().__init__()
+        self.limit, self.side = limit, side
+
+    def forward(self, images):
+        brightest = images[..., self.side].amax((1, 2, 3))
+        return super().forward(images) + (self.limit - brightest).sqrt()[:, None] * 0
+
+
+@pytest.mark.parametrize("several_labels", [False, True])
+def test_where_no_answer_is_the_reason_the_verdict_says_so_and_what_to_do(sides, several_labels):
+    """Each class has twenty images, so that it is not for want of them that nothing can be said."""
+    data, spec = sides, InputSpec.square(1, 16)
+    if several_labels:
+        truth = np.eye(2, dtype=np.float32)[sides.targets.astype(int)]
+        data = replace(sides, card=replace(sides.card, task="multilabel"), targets=truth)
+    model = wrap(SilentOnBright(0.61), mean=[0.0], std=[1.0], task=data.task, classes=data.classes, input_spec=spec)
+    model.card["thresholds"] = [0.5, 0.5]
+    missing = int(np.isnan(predict(model, materialize(data, spec))).any(1).sum())
+    assert 0 < missing < len(data) == 40
+    result = pl.audit(model, data, settings=TINY, methods=["saliency"])
+    told = [s for s in result.statements if s["part"] in ("classification", "classes", "calibration")]
+    assert {s["part"] for s in told} == {"classification", "classes", "calibration"}
+    for statement in told:
+        assert statement["kind"] == "unclear"
+        end = f"it gives no answer (NaN or infinite) on {missing} of 40 images."
+        assert statement["text"].endswith(end), statement
+        assert statement["advice"] == "Look at its weights and at its normalisation."
+    assert all(s["advice"] for s in result.statements if s["kind"] != "holds")
+
+
+def test_a_class_with_answers_is_judged_beside_one_without(audited):
+    rows = [dict(r) for r in audited.results["rows"]]
+    for row in rows:
+        if row["section"] == "threshold" and row["metric"] == "sensitivity" and row["class"] == "left":
+            row |= {"value": None, "low": None, "high": None, "reason": "no answer (NaN or infinite) on 3 of 20 images"}
+        if row["section"] == "classification" and row["metric"] == "accuracy":
+            row |= {"value": None, "low": None, "high": None, "reason": "no answer (NaN or infinite) on 3 of 40 images"}
+    told = [s for s in summarize_audit(audited.results | {"rows": rows}).statements if s.part == "classes"]
+    assert [s.kind for s in told] == ["unclear", "holds"]
+    where = "it gives no answer (NaN or infinite) on 3 of 40 images"
+    assert told[0].text == f"Whether it misses left cannot be said: {where}."
+    assert told[1].text.startswith("The class that it misses most is right")
 
 
 @pytest.mark.slow

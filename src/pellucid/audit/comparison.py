@@ -60,8 +60,17 @@ def compare_answers(first: Answers, second: Answers, draws: Bootstrap) -> dict[s
         for (metric, name), test in places.items()
     ]
     tests = sum(test is not None and not np.isnan(test.p) for test in places.values())
-    plain: dict[str, Any] = finite({"label": second.label, "tests": tests, "rows": records})
+    common = {"label": second.label, "tests": tests, "n": len(dataset), "differing": _differing(first, second)}
+    plain: dict[str, Any] = finite(common | {"rows": records})
     return plain
+
+
+def _differing(first: Answers, second: Answers) -> dict[str, int]:
+    """On how many images anything else is decided, and on how many a decision of one alone is right."""
+    pairs = {"answers": (first.decided, second.decided), "right": (_right(first), _right(second))}
+    return {
+        key: len(np.unique(np.nonzero((a != b) & ~(np.isnan(a) & np.isnan(b)))[0])) for key, (a, b) in pairs.items()
+    }
 
 
 def _record(own: Row, other: Row, test: PairedTest | None) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from pellucid.audit.classification import CONSTANT, OWN, SUGGESTED
 from pellucid.audit.facts import listed
 from pellucid.report.tables.metrics import defined, method_label, metric, number, readable
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
-from pellucid.utils.words import interval_text, joined, number_of
+from pellucid.utils.words import figure_text, joined, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -307,8 +307,8 @@ class _Known:
 
 
 def _shown(row: Mapping[str, Any]) -> str:
-    interval = interval_text(row["low"], row["high"], number) or f"(no interval: {row['reason']})"
-    return f"{number(row['value'])} {interval}"
+    text = figure_text(row["value"], row["low"], row["high"], number)
+    return text if "[" in text else f"{text} (no interval: {row['reason']})"
 
 
 _K = _Known

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.audit.classification import OWN
 from pellucid.audit.facts import listed
+from pellucid.evaluation.metrics.classification import NO_ANSWER
 from pellucid.evaluation.metrics.intervals import MINIMUM
 from pellucid.evaluation.metrics.verdicts import ALPHA
 from pellucid.evaluation.robustness.corruptions import corruption_label
@@ -14,7 +15,7 @@ from pellucid.report.tables.corruptions import is_below, lost_at, severities_tex
 from pellucid.report.tables.metrics import METRICS, defined, method_label, number, p_text, readable, small_share
 from pellucid.report.tables.pivot import strength_of
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
-from pellucid.utils.words import interval_text, joined, number_of
+from pellucid.utils.words import figure_text, joined, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -36,6 +37,9 @@ LOOK = (
     "Look at the class names, the normalisation and how images are cut: a wrong one looks like this. Then at the "
     "labels, with `pellucid data check`."
 )
+MORE = "Audit more images of each class."
+BROKEN = "Look at its weights and at its normalisation."
+"""What to do about a model that gives no answer on some images."""
 MODERATE = 3
 """Of five severities of corruptions, those up to this one count against a model; a convention of this report."""
 CORRUPTED = "Look at images of the place where it is to be used for these; train with them as augmentation."
@@ -147,7 +151,8 @@ def _ranks(index: ResultsIndex) -> Statement:
     row = index.row("classification", "auroc", index.variants[0])
     unshown = "is not shown to tell the classes apart"
     if row is None or not _whole(row):
-        return Statement("unclear", "classification", unshown, f"Whether it classifies cannot be said: {_why(row)}.")
+        text = f"Whether it classifies cannot be said: {_why(row)}."
+        return Statement("unclear", "classification", unshown, text, _mend(row, MORE))
     several = index.results["data"]["task"] == "multilabel"
     pair = (
         "that shows a finding is ranked above one that does not"
@@ -174,7 +179,8 @@ def _beats_constant(index: ResultsIndex) -> Statement:
         index.results["classification"]["baseline"],
     )
     if row is None or not _whole(row):
-        return Statement("unclear", "classification", "", f"How often it is right cannot be said: {_why(row)}.")
+        text = f"How often it is right cannot be said: {_why(row)}."
+        return Statement("unclear", "classification", "", text, _mend(row, MORE))
     several = index.results["data"]["task"] == "multilabel"
     text = f"It is right on {_shown(row, _decimals(row, baseline))} of the {'labels' if several else 'images'}; always "
     text += f"giving the most frequent answer{' of each label' if several else ''} is right on "
@@ -212,10 +218,13 @@ def _classes(index: ResultsIndex) -> list[Statement]:
     else:
         advice_on = ("weigh its classes by what errors cost", "Look at what it takes for them, among the confusions")
     noun = "finding" if several else "class"
-    if not missed:
+    silent = _silent_classes(index)
+    statements = _unanswered(index, silent)
+    if not missed and not silent:
         text = f"There are too few images of each {noun} (fewer than {FEW}) to say which of them it misses."
-        return [Statement("unclear", "classes", "", text, f"Audit more images of each {noun}.")]
-    statements = []
+        statements.append(Statement("unclear", "classes", "", text, f"Audit more images of each {noun}."))
+    if not missed:
+        return statements
     if bad := [r for r in missed if r["high"] < HALF]:
         names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in bad], 4)
         text = f"It finds fewer than half of the images of {names}."
@@ -240,13 +249,31 @@ def _classes(index: ResultsIndex) -> list[Statement]:
         names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in reversed(good)], 4)
         short = f"finds most images of {listed([readable(r['class']) for r in reversed(good)], 2)}"
         statements.append(Statement("holds", "classes", short, f"It finds at least half of the images of {names}."))
-    if not statements and not open_:
-        statements.append(_finds_all(missed, len(names_of), noun))
+    if all(s.kind == "unclear" for s in statements) and not open_:
+        statements.append(_finds_all(missed, len(names_of) - len(silent), noun))
     elif open_:
         names = listed([readable(r["class"]) for r in open_], 4)
         text = f"Whether it finds half of the images of {names} cannot be said."
         statements.append(Statement("unclear", "classes", "", text, f"Audit more images of {names}."))
     return statements
+
+
+def _silent_classes(index: ResultsIndex) -> list[str]:
+    """The classes of which nothing can be said, as the model gives no answer on some of their images."""
+    rows = [r for r in index.section("threshold") if r["at"] == OWN and r["metric"] == "sensitivity" and _is_silent(r)]
+    return [r["class"] for r in rows if r["class"] != MEAN]
+
+
+def _unanswered(index: ResultsIndex, silent: Sequence[str]) -> list[Statement]:
+    """That it cannot be said which of these classes are missed; nothing where there are none."""
+    if not silent:
+        return []
+    row = index.row("classification", "accuracy", index.variants[0])
+    names = listed([readable(name) for name in silent], 4)
+    which = f"Whether it misses {names}"
+    if len(silent) == len(index.results["data"]["classes"]):
+        which = f"Which {'findings' if index.class_noun == 'finding' else 'classes'} it misses"
+    return [Statement("unclear", "classes", "", f"{which} cannot be said: {_why(row)}.", BROKEN)]
 
 
 def _finds_all(rows: Sequence[Mapping[str, Any]], classes: int, noun: str) -> Statement:
@@ -276,7 +303,8 @@ def _advice_on_two(lacking: str, other: str) -> str:
 def _calibrated(index: ResultsIndex) -> list[Statement]:
     row, over = (index.row("calibration", name, index.variants[0]) for name in ("calibration_error", "overconfidence"))
     if row is None or over is None or not _whole(row):
-        return [Statement("unclear", "calibration", "", f"Its confidences cannot be judged: {_why(row)}.")]
+        text = f"Its confidences cannot be judged: {_why(row)}."
+        return [Statement("unclear", "calibration", "", text, _mend(row, MORE))]
     error = _shown(row, _decimals(row, CALIBRATED))
     text = f"Its confidences are off by {error} (calibration error; up to {CALIBRATED:g} is taken as good)"
     short = amount = ""
@@ -439,11 +467,19 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
     rival = results.get("comparison")
     if rival is None:
         return []
+    if rival["differing"]["right"] == 0:
+        return [_as_often_right(rival)]
+    return [_better(results, rival)]
+
+
+def _better(results: Mapping[str, Any], rival: Mapping[str, Any]) -> Statement:
+    """Which of two models is right more often, where there are images on which one alone is right."""
     row = next(r for r in rival["rows"] if r["metric"] == "accuracy")
     difference, p = row["difference"], row["p_corrected"]
     if not (defined(p) and defined(difference.get("low")) and defined(difference.get("high"))):
-        text = f"Whether it is better than {rival['label']} cannot be said: there is no interval of the difference."
-        return [Statement("unclear", "comparison", "", text, "Compare on more images.")]
+        why = _why(row) if _is_silent(row) else "there is no interval of the difference"
+        text = f"Whether it is better than {rival['label']} cannot be said: {why}."
+        return Statement("unclear", "comparison", "", text, _mend(row, "Compare on more images."))
     text = (
         f"Its accuracy less that of {rival['label']} on the same images is {_shown(difference)} (McNemar, corrected "
         f"for {rival['tests']} {'test' if rival['tests'] == 1 else 'tests'}: {_p(p)})."
@@ -454,13 +490,27 @@ def _against(results: Mapping[str, Any]) -> list[Statement]:
     )
     if record["trained_on"]:
         text += f" But {favoured} was trained on {record['trained_on']:,} of these images, which flatters it."
-        return [Statement("unclear", "comparison", "", text, "Compare on images that neither was trained on.")]
+        return Statement("unclear", "comparison", "", text, "Compare on images that neither was trained on.")
     if p >= ALPHA or difference["low"] <= 0 <= difference["high"]:  # both have to say so
-        return [Statement("unclear", "comparison", "", f"{text} No difference is shown.", "Compare on more images.")]
+        return Statement("unclear", "comparison", "", f"{text} No difference is shown.", "Compare on more images.")
     if better:
-        return [Statement("holds", "comparison", f"is right more often than {rival['label']}", text)]
+        return Statement("holds", "comparison", f"is right more often than {rival['label']}", text)
     advice = f"Use {rival['label']}, unless something else here speaks against it."
-    return [Statement("fails", "comparison", f"is right less often than {rival['label']}", text, advice)]
+    return Statement("fails", "comparison", f"is right less often than {rival['label']}", text, advice)
+
+
+def _as_often_right(rival: Mapping[str, Any]) -> Statement:
+    """Of two models that are right on the same images, which leaves nothing to have an interval."""
+    n, otherwise = rival["n"], rival["differing"]["answers"]
+    if otherwise == 0:
+        text = f"Both answer alike on all {n:,} images: this model and {rival['label']}."
+        advice = "If one is a copy of the other, as an export is, that is as it should be. Else compare on more images."
+        return Statement("unclear", "comparison", "", text, advice)
+    text = (
+        f"Whether it is better than {rival['label']} cannot be said: they answer otherwise on {otherwise:,} of {n:,} "
+        "images, and on none of them is one right and the other wrong."
+    )
+    return Statement("unclear", "comparison", "", text, "Compare on more images.")
 
 
 def _attacked(index: ResultsIndex) -> list[Statement]:
@@ -478,7 +528,8 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
         if row is None or not _whole(row) or not _whole(clean):
             lacking = clean if not _whole(clean) else row
             text = f"What {measure} a change of {smallest} leaves cannot be said: {_why(lacking)}."
-            statements.append(Statement("unclear", "attack", "", text, "Attack more images of each class."))
+            advice = _mend(lacking, "Attack more images of each class.")
+            statements.append(Statement("unclear", "attack", "", text, advice))
             continue
         one = _withstands(smallest, row, clean, base, measure, index.results["attacks"][smallest],
                          _scarcest(index.results))  # fmt: skip
@@ -772,9 +823,22 @@ def _whole(row: Mapping[str, Any]) -> bool:
 
 
 def _shown(row: Mapping[str, Any], decimals: int = 2) -> str:
-    interval = interval_text(row["low"], row["high"], lambda end: number(end, decimals)) or "[no interval]"
-    return f"{number(row['value'], decimals)} {interval}"
+    text = figure_text(row["value"], row["low"], row["high"], lambda one: number(one, decimals))
+    return text if "[" in text else f"{text} [no interval]"
 
 
 def _why(row: Mapping[str, Any] | None) -> str:
-    return "it was not measured" if row is None else row.get("reason") or "there is no interval"
+    if row is None:
+        return "it was not measured"
+    reason = str(row.get("reason") or "there is no interval")
+    return f"it gives {reason[reason.index(NO_ANSWER) :]}" if _is_silent(row) else reason
+
+
+def _mend(row: Mapping[str, Any] | None, otherwise: str) -> str:
+    """What to do about a figure without an interval: at a model that gives no answer other than where images lack."""
+    return BROKEN if row is not None and _is_silent(row) else otherwise
+
+
+def _is_silent(row: Mapping[str, Any]) -> bool:
+    """Whether a figure is undefined because the model gives no answer on some of its images."""
+    return NO_ANSWER in str(row.get("reason") or "")

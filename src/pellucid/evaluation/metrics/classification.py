@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.bootstrap import Bootstrap
     from pellucid.types import Task
 
+NO_ANSWER = "no answer"
+"""What a figure is undefined for, in its reason, where a network gives none on some of the images."""
+
 
 def auroc(scores: Values, targets: Values, bootstrap: Bootstrap) -> Replicates:
     """The area under the ROC curve of one class; ties count half.
@@ -108,7 +111,7 @@ def without_answer(
     count, n = int((missing & is_known).sum()), int(is_known.sum())
     if count == 0:
         return None
-    return Replicates.undefined(f"no answer (NaN or infinite) on {count} of {n} images", n, bootstrap)
+    return Replicates.undefined(f"{NO_ANSWER} (NaN or infinite) on {count} of {n} images", n, bootstrap)
 
 
 def youden_thresholds(probabilities: Values, targets: Values) -> FloatArray:
