@@ -376,7 +376,7 @@ def test_several_labels_with_boxes(whole, tmp_path):
     assert "how often the label is there" in charts_of(whole)[0]
     reasons = {p["name"]: p["reason"] for p in whole.results["parts"]}
     assert "no label has an Accuracy-Robustness Area" in reasons.pop("ara")  # six images are too few for one
-    assert reasons.pop("discovery").startswith("not looked for in a quick look")
+    assert reasons.pop("discovery") == "not looked for: 12 images are too few, and 40 are needed at least"
     assert reasons == dict.fromkeys(("classification", "attack", "trust", "localization", "pictures"))
     curves = whole.results["trust"]["curves"]
     assert {len(of["deletion_score"]) for of in curves.values() if "deletion_score" in of} == {5}  # as was asked for
@@ -395,7 +395,7 @@ def test_ten_thousand_classes_print_no_ten_thousand_rows(sides):
     from pellucid.audit.classification import Answers, classify, draws_for
     from pellucid.audit.results import classification_json, shown_rows
 
-    count = 300
+    count = 10_000
     classes = tuple(f"c{k}" for k in range(count))
     rng = np.random.default_rng(0)
     many = replace(sides, card=replace(sides.card, classes=classes), targets=rng.integers(0, count, len(sides)))
@@ -407,7 +407,7 @@ def test_ten_thousand_classes_print_no_ten_thousand_rows(sides):
     assert part["confusion"] is None
     assert len(part["most_confused"]) == 10
     assert draws.resamples == 1000
-    assert draws_for(replace(many, card=replace(many.card, classes=classes * 3000))).resamples == 200
+    assert draws_for(replace(many, card=replace(many.card, classes=classes * 90))).resamples == 200
 
 
 def _killed_in(model, data, out):
@@ -1294,6 +1294,13 @@ def test_a_model_that_gives_no_answer_is_reported_and_ends_as_an_error(sides, tm
     assert {p["name"] for p in result.results["parts"] if p["reason"]} >= {"attack", "trust"}
     assert "cannot be said" in str(result.tables()[0].rows)
     result.save(tmp_path)
+
+
+@pytest.mark.parametrize(("limit", "expected"), [(None, "--searched 40 looks"), (24, "24 images are too few, and 40")])
+def test_a_search_is_advised_on_as_many_images_as_there_are(sides, limit, expected):
+    settings = replace(TINY, attacks=(), limit=limit)
+    result = pl.audit(seer(), sides, settings=settings, methods=["saliency"])
+    assert expected in {p["name"]: p["reason"] for p in result.results["parts"]}["discovery"]
 
 
 class SilentOnBright(Brightness):

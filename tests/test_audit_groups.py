@@ -311,6 +311,17 @@ def test_a_table_is_found_by_images_or_patients(answers, tmp_path, key, names, n
     )
 
 
+def test_rows_of_images_that_a_limit_left_out_are_told_from_rows_of_no_image(answers, tmp_path):
+    """As with --quick: the table is complete, and its other rows are of images of the same part."""
+    whole, path = answers.dataset.subset(range(30)), tmp_path / "people.csv"
+    path.write_text("\n".join(["image,sex", *(f"{name},F" for name in whole.ids), "somebody else,F"]))
+    _, (note,) = read_metadata(path, whole.subset(range(10)), whole)
+    left_out = "20 rows of it are of images that were left out here (a limit on images, as --quick has)"
+    assert note == f"people.csv: its column 'image' names the images; {left_out}; 1 row of it is of no image here."
+    _, (note,) = read_metadata(path, whole, whole)
+    assert note == "people.csv: its column 'image' names the images; 1 row of it is of no image here."
+
+
 def test_a_table_of_images_that_lacks_one_is_not_taken_for_one_of_patients(answers, tmp_path):
     data, path = answers.dataset.subset(range(10)), tmp_path / "people.csv"
     rows = [f"{data.patients[i]},{data.ids[i]},{i}" for i in range(9)]

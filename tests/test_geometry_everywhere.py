@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +17,8 @@ from PIL import Image
 import pellucid as pl
 from helpers.dicom import radiograph
 from helpers.models import small
+from pellucid.annotations.records import AnnotationSet, Mark
+from pellucid.annotations.shapes import Rectangle
 from pellucid.data import materialize
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.cache.pixels import cache_path
@@ -30,6 +35,7 @@ from pellucid.models import load_model
 from pellucid.models.weights import save_model
 from pellucid.report.dicom.export import DicomWriter
 from pellucid.report.pictures.heat_boxes import boxes_of
+from pellucid.training.annotation_data import annotated_images
 from pellucid.types import Box, InputError, InputSpec
 from pellucid.verbs.session import results_key_of
 
@@ -172,8 +178,6 @@ def test_shards_of_another_geometry_are_not_trained_on(data, tmp_path):
 
 
 def test_the_annotation_page_lays_explanations_over_what_was_seen(data, model, tmp_path):
-    from pellucid.annotations.records import Mark
-    from pellucid.annotations.shapes import Rectangle
     from pellucid.annotator.setup import ServiceOptions, open_service
 
     options = ServiceOptions(order="outside", rhos=())
@@ -188,6 +192,53 @@ def test_the_annotation_page_lays_explanations_over_what_was_seen(data, model, t
         assert sorted(service.ranking.ids) == sorted(data.ids)
     finally:
         service.close()
+
+
+def test_marks_that_a_crop_cuts_off_teach_nothing_and_are_counted(data):
+    """Beside the images themselves: a mark is seen where its rectangle, painted on a black image, leaves a trace."""
+    marks = [Mark(name, label, "relevant", Rectangle(*BOXES[label]), "ann") for name in data.ids for label in LABELS]
+    unseen = []
+    for mark in marks:
+        height, width = SHAPES[data.ids.index(mark.image)]
+        x, y, across, down = (v * side for v, side in zip(BOXES[mark.class_name], (width, height) * 2, strict=True))
+        painted = np.zeros((height, width), dtype=np.uint8)
+        painted[round(y) : round(y + down), round(x) : round(x + across)] = 255
+        unseen += [] if (fit(painted, CROP) > 127).any() else [(mark.image, mark.class_name)]
+    assert {name for _, name in unseen} == {"left"}
+    said = rf"{len(unseen)} of 12 marks lie outside what the network sees of their images \(crop:40:32:bicubic\)"
+    with pytest.warns(UserWarning, match=f"{said}: nothing is learned from them"):
+        learned = annotated_images(AnnotationSet(marks, []), data, CROP)
+    pairs = {(data.ids[row], LABELS[number]) for row, number in learned.pairs.tolist()}
+    assert pairs == {(name, label) for name in data.ids for label in LABELS} - set(unseen)
+    for spec in (InputSpec.square(1, 32), InputSpec.parse("pad:32", 1)):  # which cut nothing
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert len(annotated_images(AnnotationSet(marks, []), data, spec).pairs) == 12
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "columns"),
+    [  # of image2, 50 × 100, whose rectangles reach from 0 to 55 in the width and from 15 to 35 in the height
+        ("crop:40:32:bicubic", (12, 20), (0, 20)),  # times 0.8, less 4 and 24; the first rectangle is cut off
+        ("pad:32", (12.8, 19.2), (0, 17.6)),  # times 0.32, and 8 rows down
+    ],
+)
+def test_the_slider_shows_what_the_network_sees(data, text, rows, columns, tmp_path):
+    spec = InputSpec.parse(text, channels=1)
+    model = small(size=(spec.height, spec.width), classes=LABELS, geometry=spec.geometry)
+    explained = pl.explain(model, data, "adversarial", ids=["image2"], classes="middle", rho=0.1, slider=1)
+    (slide,) = explained.slides
+    seen = fit(data.read(2), spec)
+    np.testing.assert_allclose(slide.image, seen / 255, atol=1e-6)
+    bright = np.argwhere(slide.image[0] > 0.7)
+    np.testing.assert_allclose([bright.min(0), bright.max(0) + 1], np.transpose([rows, columns]), atol=1)
+    explained.save(tmp_path)
+    page = (tmp_path / "slider.html").read_text()
+    assert 'width="32" height="32"' in page
+    picture = base64.b64decode(page.partition('src="data:image/png;base64,')[2].partition('"')[0])
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(picture)).convert("L")), seen[0])
+    if spec.geometry.fit == "pad":
+        assert len(np.unique(np.concatenate([seen[0, :8], seen[0, 24:]]))) == 1  # bars, of one grey
 
 
 def test_boxes_and_dicom_objects_lie_on_the_radiograph(tmp_path):

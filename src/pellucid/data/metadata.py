@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _YEARS = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
-def read_metadata(path: str | Path, dataset: Dataset) -> tuple[dict[str, tuple[str, ...]], list[str]]:
+def read_metadata(
+    path: str | Path, dataset: Dataset, whole: Dataset | None = None
+) -> tuple[dict[str, tuple[str, ...]], list[str]]:
     """The columns of a table for the images of a dataset.
 
     The column that names the most images (as the dataset calls them, by their file's name with or without its folder
@@ -29,10 +31,12 @@ def read_metadata(path: str | Path, dataset: Dataset) -> tuple[dict[str, tuple[s
     Args:
         path: a CSV or Parquet file with a header.
         dataset: N images.
+        whole: the images that these were drawn from, where a limit left some out.
 
     Returns:
         Every other column with one text for each image, empty where the table does not know it; and, in words, by what
-        the rows were found, how many of the images the table does not name, and how many of its rows name none.
+        the rows were found, how many of the images the table does not name, how many of its rows name images that were
+        left out, and how many name none.
 
     Raises:
         InputError: a table that cannot be read, that names none of the images, or that says two things of one.
@@ -64,13 +68,21 @@ def read_metadata(path: str | Path, dataset: Dataset) -> tuple[dict[str, tuple[s
     values = {
         name: tuple(columns.cells[name][row_of[i]] if i in row_of else "" for i in range(len(dataset))) for name in rest
     }
-    unused = sum(cell not in namings[naming] for cell in columns.cells[key])
+    unused = [cell for cell in columns.cells[key] if cell not in namings[naming]]
+    others = _namings(whole).get(naming, {}) if whole is not None and unused else {}
+    left_out = sum(cell in others for cell in unused)
     notes = [f"{path.name}: its column {key!r} names the {naming}"]
     if most < len(dataset):
         notes.append(f"{number_of(len(dataset) - most, 'image(s)')} of {len(dataset):,} are not in it")
-    if unused:
-        notes.append(f"{number_of(unused, 'row(s)')} of it are of no image here")
+    if left_out:
+        notes.append(f"{_rows_of(left_out)} of images that were left out here (a limit on images, as --quick has)")
+    if len(unused) > left_out:
+        notes.append(f"{_rows_of(len(unused) - left_out)} of no image here")
     return values, [f"{'; '.join(notes)}."]
+
+
+def _rows_of(count: int) -> str:
+    return f"{number_of(count, 'row(s)')} of it {'is' if count == 1 else 'are'}"
 
 
 def age_in_years(text: str) -> str:

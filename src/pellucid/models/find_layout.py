@@ -66,7 +66,7 @@ def find_layout(classifier: nn.Module, layer: nn.Module, name: str) -> FeatureLa
         raise InputError(
             f"the layout of layer {name!r} cannot be told: its output {_shape(output)} could be "
             f"{' or '.join(layout.name for layout in candidates)}, and what it does as the image changes fits {fit}. "
-            "Name another layer, or give its layout (layout=)."
+            "Name another layer (--layer), or in Python give its layout (layout=)."
         )
     if fitting[0].extra_tokens:
         _check_positions_matter(classifier, layer, name, fitting[0], images[:1])

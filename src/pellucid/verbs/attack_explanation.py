@@ -253,4 +253,4 @@ def _number(name: str, classes: Sequence[str]) -> int:
 
 
 def _short(estimate: Estimate, notes: Footnotes) -> str:
-    return figure_cell(estimate, "{:.2f}".format, notes, estimate.reason)
+    return figure_cell(estimate, 2, notes, estimate.reason)

@@ -260,7 +260,7 @@ def audit(
         class_map=class_map,
     )
     marked = with_regions(session, regions, class_map)
-    columns, about_columns = known_columns(session.dataset, metadata)
+    columns, about_columns = known_columns(session, metadata)
     groupings, no_groups = make_groupings(columns, groups)
     label = name or model_names([path_of(model)])[0]
     common: dict[str, Any] = {"seed": plan.seed, "cache": cache, "allow_training_images": allow_training_images}

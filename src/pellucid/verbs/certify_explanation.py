@@ -283,4 +283,4 @@ def certify_explanation(
 
 
 def _short(estimate: Estimate, notes: Footnotes) -> str:
-    return figure_cell(estimate, "{:.3f}".format, notes, estimate.reason)
+    return figure_cell(estimate, 3, notes, estimate.reason)

@@ -142,7 +142,7 @@ better 300.
             f"{len(dataset)} images are too few to find what a model goes by: {FEWEST} are needed at least, and better "
             "300."
         )
-    columns, notes = known_columns(dataset, metadata)
+    columns, notes = known_columns(session, metadata)
     groupings, no_groups = make_groupings(columns, groups)
     pixels = session.pixels()
     record = {"weights": session.results_key, "fingerprint": unmarked.fingerprint, "part": session.whole.split}

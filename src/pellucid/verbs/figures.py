@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pellucid.evaluation.metrics.statistics import Estimate
@@ -100,26 +101,25 @@ def figure_records(measured: Sequence[Row]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.to_json().items() if k not in _OF_SEVERAL} for row in measured]
 
 
-def figure_cell(
-    one: Estimate | Row | TrustRow, text_of: Callable[[float], str], notes: Footnotes, reason: str | None
-) -> str:
+def figure_cell(one: Estimate | Row | TrustRow, decimals: int, notes: Footnotes, reason: str | None) -> str:
     """A figure with its interval; of one that is undefined or has none, the mark of the note that says why.
 
     Args:
         one: the figure.
-        text_of: how a number is written.
+        decimals: of its numbers, more where the ends of its interval would read the same.
         notes: what stands under the table.
         reason: why it is undefined or has no interval; None where that is not known.
 
     Example:
         >>> notes = Footnotes()
-        >>> figure_cell(Estimate(0.5, 0.25, 0.75, 9), "{:.2f}".format, notes, None)
-        '0.50 [0.25, 0.75]'
-        >>> figure_cell(Estimate(math.nan, math.nan, math.nan, 0), "{:.2f}".format, notes, "no positives"), notes.lines
+        >>> figure_cell(Estimate(-0.5, -0.75, 0.25, 9), 2, notes, None)
+        '−0.50 [−0.75, 0.25]'
+        >>> figure_cell(Estimate(math.nan, math.nan, math.nan, 0), 2, notes, "no positives"), notes.lines
         ('undefined¹', ['¹ no positives'])
     """
     if one.value != one.value:
         return f"undefined{notes.mark(reason or 'no reason recorded')}"
+    text_of = partial(number, decimals=decimals)
     if one.low != one.low and reason:
         return f"{text_of(one.value)} [no interval]{notes.mark(reason)}"
     return figure_text(one.value, one.low, one.high, text_of)
@@ -184,7 +184,7 @@ class FigureCells:
             reason = self._reason(row, lambda one: one.value, "undefined")
         elif row.low != row.low and row.reason:
             reason = self._reason(row, lambda one: one.low, "no interval")
-        text = figure_cell(row, number, self.notes, reason)
+        text = figure_cell(row, 3, self.notes, reason)
         return text + self.notes.mark(reason) if reason and row.low == row.low else text
 
     def size(self, row: Row | None) -> str:

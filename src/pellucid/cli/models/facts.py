@@ -33,7 +33,9 @@ def what_it_is(network: AnyClassifier) -> list[list[str]]:
         facts.append(["outputs", str(network.card.get("outputs", {}).get("kind", "logits"))])
         last = getattr(network, "last_map", None)
         layer = "none found" if last is None else f"{last.layer} ({last.layout.name})"
-        facts.append(["last feature map", f"{layer}, pooled by a linear layer" if network.has_linear_head else layer])
+        facts.append(
+            ["last feature map", f"{layer}, pooled, then one linear layer" if network.has_linear_head else layer]
+        )
     return facts
 
 

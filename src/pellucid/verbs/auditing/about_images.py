@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pellucid.data.cache.fitted_images import FittedImages
-    from pellucid.data.dataset import Dataset
     from pellucid.verbs.session import Session
 
 
-def known_columns(dataset: Dataset, path: str | Path | None) -> tuple[dict[str, Sequence[str]], list[str]]:
+def known_columns(session: Session, path: str | Path | None) -> tuple[dict[str, Sequence[str]], list[str]]:
     """What is known of the images: of a table, and of the data themselves; and by what the table's rows were found."""
+    dataset = session.dataset
     columns = dict(dataset.metadata)
     if path is None:
         return columns, []
-    of_table, notes = read_metadata(path, dataset)
+    of_table, notes = read_metadata(path, dataset, session.whole)
     return columns | of_table, notes
 
 

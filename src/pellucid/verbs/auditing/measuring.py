@@ -17,6 +17,7 @@ from pellucid.audit.elsewhere import corruption_figures
 from pellucid.audit.groups import difference_test
 from pellucid.audit.half_lead import constant_figure, half_lead, lead
 from pellucid.audit.results import area_rows
+from pellucid.audit.settings import AuditSettings
 from pellucid.evaluation.metrics.classification import classification_table
 from pellucid.evaluation.metrics.comparison import Row, accuracy_under_attack, robustness_rows
 from pellucid.evaluation.metrics.intervals import MINIMUM
@@ -33,7 +34,7 @@ from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import finite
 from pellucid.utils.results_store import keyed
 from pellucid.verbs.ara import ara
-from pellucid.verbs.discover import discover
+from pellucid.verbs.discover import FEWEST, discover
 from pellucid.verbs.folders import model_names
 from pellucid.verbs.localize import localize
 from pellucid.verbs.session import open_session, path_of
@@ -47,7 +48,6 @@ if TYPE_CHECKING:
 
     from pellucid.attacks import BoundedAttack
     from pellucid.audit.classification import Classification
-    from pellucid.audit.settings import AuditSettings
     from pellucid.data.cache.fitted_images import FittedImages
     from pellucid.data.dataset import Dataset
     from pellucid.evaluation.metrics.operating_points import Use
@@ -238,9 +238,13 @@ class Measuring:
         """What the model goes by, and nobody marked."""
         plan, session = self.plan, self.marked
         if not plan.searched:
+            there = min(len(session.whole), plan.limit or len(session.whole))
+            if there < FEWEST:
+                raise InputError(f"not looked for: {there} images are too few, and {FEWEST} are needed at least")
+            count = min(AuditSettings.searched, len(session.whole))
             raise InputError(
-                "not looked for in a quick look, which it would make several times as long; --searched 400 looks for "
-                "it (in Python searched=400), and so does pellucid discover"
+                f"not looked for in a quick look, which it would make several times as long; --searched {count} looks "
+                f"for it (in Python searched={count}), and so does pellucid discover"
             )
         key = (session.whole.fingerprint, plan.searched, plan.seed, str(metadata), sorted((groups or {}).items()))
         return discover(
