@@ -410,6 +410,23 @@ def test_ten_thousand_classes_print_no_ten_thousand_rows(sides):
     assert draws_for(replace(many, card=replace(many.card, classes=classes * 90))).resamples == 200
 
 
+@pytest.mark.slow
+def test_of_ten_thousand_classes_few_lines_are_printed(sides, pellucid, tmp_path):
+    """By the commands that print figures or facts of a model."""
+    count = 10_000
+    classes = tuple(f"c{k}" for k in range(count))
+    rows = np.arange(0, 40, 10)
+    many = replace(sides.subset(rows), card=replace(sides.card, classes=classes), targets=rows * 200)
+    model = small(size=32, classes=classes, task="multiclass")
+    text = str(pl.evaluate(model, many))
+    assert "4 images" in text
+    assert len(text.splitlines()) < 20
+    code, text, _ = pellucid("models", "show", save_model(model, tmp_path / "net"))
+    assert code == 0
+    assert f"{count:,}: c0, c1" in text
+    assert len(text.splitlines()) < 60
+
+
 def _killed_in(model, data, out):
     """Audit in a process that is killed as soon as what is found of the second explanation is kept."""
     from pellucid.utils import results_store

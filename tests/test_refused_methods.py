@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import pellucid as pl
+from helpers.models import small
 from helpers.transformer import ClassToken
 from pellucid.evaluation.trust import map_measures
 from pellucid.evaluation.trust.findings import TrustSettings
@@ -37,6 +38,42 @@ def table(model, part, tmp_path_factory):
     result = pl.trust(model, part, ["cam", "grad-cam", "saliency"], out=out, limit=4, settings=QUICK)
     result.save(out)
     return result, out
+
+
+def test_explain_goes_on_with_the_methods_that_fit_and_says_why_one_is_missing(model, part, tmp_path):
+    result = pl.explain(model, part, ["grad-cam", "cam", "saliency"], ids=part.ids[:1])
+    assert result.methods == ("grad-cam", "saliency")
+    assert {row["method"] for row in result.rows} == {"grad-cam", "saliency"}
+    (warning,) = [text for text in result.warnings if CAM in text]
+    assert warning.startswith("CAM is left out: ")
+    result.save(tmp_path)
+    record = json.loads((tmp_path / "explain.json").read_text(encoding="utf-8"))
+    assert record["methods"] == ["grad-cam", "saliency"]
+    assert set(record["refused_methods"]) == {"cam"}
+    assert CAM in record["refused_methods"]["cam"]
+    page = (tmp_path / "explain.html").read_text(encoding="utf-8")
+    assert "CAM is left out: " in page
+    assert "use grad-cam" in page
+
+
+def test_explain_ends_where_no_method_is_left_or_an_option_is_to_blame(model, part):
+    one = {"ids": part.ids[:1]}
+    with pytest.raises(InputError, match=CAM):
+        pl.explain(model, part, ["cam"], **one)
+    with pytest.raises(InputError, match=CAM):
+        pl.explain(model, part, ["cam", "cam"], **one)
+    assert pl.explain(model, part, ["cam", "adversarial"], rho=0.05, **one).methods == ("adversarial",)
+    with pytest.raises(InputError, match="unknown layer 'nowhere'"):  # grad-cam fits without it
+        pl.explain(model, part, ["saliency", "grad-cam"], layer="nowhere", **one)
+    with pytest.raises(InputError, match="samples and cells must be at least 1"):
+        pl.explain(model, part, ["saliency", "rise"], samples=0, **one)
+
+
+def test_of_two_networks_a_method_that_one_refuses_is_left_out_of_both(model, part):
+    other = small(size=32, classes=part.classes)
+    result = pl.explain(other, part, ["cam", "saliency"], ids=part.ids[:1], compare=model)
+    assert result.methods == result.other.methods == ("saliency",)
+    assert "CAM is left out: second: " in str(result.warnings)
 
 
 @pytest.mark.slow

@@ -228,8 +228,8 @@ def _head_of(classifier: Classifier, what: str) -> nn.Module:
     check_parts(what, classifier)
     raise InputError(
         f"{what} needs the feature map that the network pools and the head behind it, which this "
-        "classifier does not name: give wrap() features= and head=, name a layer for grad-cam (layer=), or use "
-        "saliency, which needs none."
+        "classifier does not name: give wrap() features= and head=, name a layer for grad-cam (--layer, in "
+        "Python layer=), or use saliency, which needs none."
     )
 
 

@@ -32,6 +32,37 @@ def check_fits(model: AnyClassifier, options: Mapping[str, Mapping[str, Any]]) -
         explain(method, model, nothing, 0, **own)
 
 
+def split_by_fit(
+    models: Mapping[str, AnyClassifier], options: Mapping[str, Mapping[str, Any]]
+) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    """Of some methods those that can explain all of these models, and why not the others.
+
+    Args:
+        models: what is explained, by what it is called in a reason; one alone may have an empty name.
+        options: of each method, by its name.
+
+    Returns:
+        The options of each method that fits; and for each of the others a sentence.
+
+    Raises:
+        InputError: an option of no sense.
+    """
+    fitting: dict[str, Mapping[str, Any]] = {}
+    refused: dict[str, str] = {}
+    for method, own in options.items():
+        for name, model in models.items():
+            try:
+                check_fits(model, {method: own})
+            except InputError as error:
+                if own and fitting_methods(model, [method]):  # with other options it does
+                    raise
+                refused[method] = f"{name}: {error}" if name else str(error)
+                break
+        else:
+            fitting[method] = own
+    return fitting, refused
+
+
 def fitting_methods(model: AnyClassifier, methods: Sequence[str] = ("cam", "grad-cam", "saliency")) -> list[str]:
     """Of some methods those that can explain the model.
 

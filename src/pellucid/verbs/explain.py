@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from pellucid.data.dataset import Dataset
 from pellucid.explainers import EXPLAINERS
 from pellucid.explainers.adversarial import RHO
-from pellucid.explainers.fitting import check_fits
+from pellucid.explainers.fitting import split_by_fit
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
 from pellucid.utils.resources import check_known
@@ -81,7 +82,8 @@ def explain(
 
     Raises:
         InputError: images that are not pixels in [0, 1], or cannot be read; an unknown method, class or option; a model
-            that the method does not fit, or that gives no answer; one to compare with that has other classes or images.
+            that none of the methods fits (one of several is left out, and a warning says why), or that gives no answer;
+            one to compare with that has other classes or images.
 
     Example:
         >>> import torch
@@ -101,14 +103,18 @@ def explain(
         raise InputError("give targets, one class per image, or classes, those explained on each: one of the two.")
     if moving is None and rho is not None:
         raise InputError("rho is an option of none of the methods asked for. This has it: adversarial.")
+    models = [model] if compare is None else [model, _comparable(model, compare)]
+    labels = _labels(models)
+    own, refused = split_by_fit(dict(zip(labels, models, strict=True)), own)
+    if refused and not own and moving is None:
+        raise InputError(next(iter(refused.values())))
+    names = [name for name in names if name not in refused]
     size = rho if rho is not None else MIXED_RHO if own else RHO
     settings = None if moving is None else PerturbationSettings(size, direction, optimiser, slider, moving)
     class_text = "predicted" if classes is None else classes
     choice = parse_classes(class_text, model.classes, model.task, truth=isinstance(images, Dataset))
-    models = [model] if compare is None else [model, _comparable(model, compare)]
     works: list[ExplainingWork] = []
     for one in models:
-        check_fits(one, own)
         inputs = input_images(one, images, ids=ids, limit=limit, seed=seed, file_options=file_options)
         dicom = dicom_output(output, one, inputs.images, list(own))
         batches = [inputs.images] if isinstance(images, Tensor) else [[image] for image in inputs.images]
@@ -118,7 +124,6 @@ def explain(
     class_lists = works[0].choose(np.concatenate(probabilities[0]), targets)
     on_page = 0 if settings is None else min(settings.sliders, len(class_lists))
     slides: list[Slide] = []
-    labels = _labels(models)
     steps = len(class_lists) + (on_page * len(settings.ladder) if settings else 0)
     with progress_context("explain", steps * len(works)):
         explained = [work.explain(own, class_lists) for work, own in zip(works, probabilities, strict=True)]
@@ -128,7 +133,7 @@ def explain(
             named = dict(zip(labels, models, strict=True))
             slides.append(slide(named, image.image, image.adversarial.classes, settings))
     other = None if compare is None else works[1].result(names, explained[1], label=labels[1])
-    return works[0].result(names, explained[0], slides, other, labels[0])
+    return replace(works[0].result(names, explained[0], slides, other, labels[0]), refused=refused)
 
 
 def _labels(models: Sequence[Model]) -> list[str]:

@@ -150,6 +150,7 @@ def write_explanations(
     methods: Sequence[str],
     several: bool,
     networks: int = 1,
+    refusals: Sequence[str] = (),
 ) -> Path:
     """Write the page; it loads nothing from anywhere, and every text is escaped.
 
@@ -162,6 +163,7 @@ def write_explanations(
         methods: of their heat maps, whose colours the page explains.
         several: whether an image can show several of the classes, or none.
         networks: how many explain each image.
+        refusals: a sentence for each method that was asked for and is left out.
 
     Raises:
         InputError: if the folder cannot be written or the disk is full.
@@ -171,6 +173,7 @@ def write_explanations(
         count=number_of(count, "image(s)") + (f" by {networks} networks" if networks > 1 else ""),
         networks=networks,
         several=several,
+        refusals=refusals,
         no_class=NONE,
         first=count - left_out,
         left_out=left_out,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -88,6 +88,7 @@ class Explanations(Result):
         dicom: what writes DICOM objects; None without them.
         other: the same classes of the same images, explained for the model compared with; None without one.
         label: what the model is called beside another; empty where it is alone.
+        refused: why a method that was asked for is left out, by its name.
     """
 
     name: ClassVar[str] = "explain"
@@ -105,6 +106,7 @@ class Explanations(Result):
     dicom: DicomOutput | None
     other: Explanations | None = None
     label: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def maps(self) -> Tensor:
@@ -157,10 +159,9 @@ class Explanations(Result):
 
     @property
     def warnings(self) -> list[str]:
-        """What a reader must know of the classes, and which images the model has seen before."""
-        if self.other is None:
-            return self.inputs.warnings
-        return list(dict.fromkeys([*self.inputs.warnings, *self.other.inputs.warnings]))
+        """Which methods are left out, what a reader must know of the classes, and which images were seen before."""
+        others = [] if self.other is None else self.other.inputs.warnings
+        return list(dict.fromkeys([*self._refusals, *self.inputs.warnings, *others]))
 
     def to_json(self) -> dict[str, Any]:
         """What explain.json holds, but for the DICOM objects, which are known once they are written."""
@@ -219,6 +220,7 @@ class Explanations(Result):
             methods=methods,
             several=self.task == "multilabel",
             networks=len(self._labels()),
+            refusals=self._refusals,
         )
         paths = [folder / "explain.json", page]
         if self.options:
@@ -234,12 +236,18 @@ class Explanations(Result):
         write_json(paths[0], record)
         return paths
 
+    @property
+    def _refusals(self) -> list[str]:
+        return [f"{method_label(method)} is left out: {why}" for method, why in self.refused.items()]
+
     def _labels(self) -> list[str]:
         """What the models are called over their pictures; the whole name of one alone."""
         return [self.model] if self.other is None else [self.label, self.other.label]
 
     def _about(self) -> dict[str, Any]:
         about: dict[str, Any] = {"model": self.model, "methods": list(self.methods), "preprocess": self.preprocess}
+        if self.refused:
+            about["refused_methods"] = dict(self.refused)
         about["training_images"] = self.inputs.seen_images.to_json()
         if self.options:
             about["options"] = {method: own for method, own in self.options.items() if own}
