@@ -560,6 +560,7 @@ def test_what_the_other_was_trained_on_is_said_and_it_is_not_called_better(sever
     accuracy = next(r for r in results["comparison"]["rows"] if r["metric"] == "accuracy")
     accuracy |= {"value": 0.5, "p_corrected": 0.001, "difference": {"value": -0.3, "low": -0.4, "high": -0.2}}
     accuracy["other"]["value"] = 0.8
+    results["comparison"]["differing"] = {"answers": 4, "right": 4}
     (statement,) = [s for s in summarize_audit(results).statements if s.part == "comparison"]
     assert statement.kind == "unclear"
     assert "But other was trained on 12 of these images, which flatters it." in statement.text
