@@ -24,6 +24,7 @@ METRICS, DECISION, QUESTIONS = (
 CLAIMS, RECIPES, CHANGELOG = (
     (ROOT / page).read_text(encoding="utf-8") for page in ("docs/claims.md", "docs/recipes.md", "CHANGELOG.md")
 )
+CLAIMS = " ".join(CLAIMS.split())  # its sentences, wherever its lines end
 AREAS, SHARES, FROM_0, BOUNDED = "AUROC", "share", "mean from 0", "mean in [0, 1]"
 PRECISION, EIGHT, NEAR_1, EIGHT_MEANS = (
     "average precision",
@@ -284,7 +285,7 @@ def test_the_cells_below_93_are_all_named():
     ):
         assert all(f"{coverage:.3f}".removeprefix("0") in text for coverage in below)
     said = f"Of differences {len(every)} cells, of which the {len(below)} below 0.93 are named"
-    assert said in " ".join(CLAIMS.split())
+    assert said in CLAIMS
 
 
 def test_gains_of_trust_hold_what_is_said_of_them():
@@ -482,7 +483,7 @@ def test_what_statisticians_are_told_is_computed_and_simulated():
     means = [float(mean.split()[0]) for _, _, mean, *_ in rows]
     said = f"in {min(means)} to {max(means)} % on average with two to ten trainings, in at most "
     share, rest = interval(worst["no difference"], worst["studies"]).split(" ", 1)
-    assert f"{said}{share} % {rest}" in " ".join(CLAIMS.split())
+    assert f"{said}{share} % {rest}" in CLAIMS
     assert f"({len(every)} cells of 1,000 studies" in CLAIMS
     in_words = {
         (n, k): errors(tails(n, size), k, "by parts").replace("–", " to ")
@@ -497,7 +498,7 @@ def test_what_statisticians_are_told_is_computed_and_simulated():
             in_words["3", 5], in_words["5", 5]
         )
     )
-    assert said in " ".join(CLAIMS.split())
+    assert said in CLAIMS
     few = errors(tails("3", "1"), 3, "by parts"), errors(tails("5", "1"), 3, "by parts")
     assert few == ("29–64", "60–79")
     said = "in at most six or seven of ten studies with three trainings of each recipe, in at most eight with five"
