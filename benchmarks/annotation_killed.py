@@ -1,21 +1,19 @@
 """An annotation server killed a hundred times while people draw: is everything kept that it acknowledged?
 
-Run it as `python benchmarks/annotation_killed.py`, with `--store URL` on an empty PostgreSQL database. It stops with an
-AssertionError at the first loss. Writes benchmarks/results/annotation_killed.csv.
+The test suite kills the same server less often, and has the code: run it as `PYTHONPATH=tests python
+benchmarks/annotation_killed.py`, with `--store URL` on an empty PostgreSQL database. It stops with an AssertionError at
+the first loss. Writes benchmarks/results/annotation_killed.csv.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-from table import machine, versions, write
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))  # the test suite kills the same server less often
 from helpers.annotate_killed import PEOPLE, kill_and_check
+from table import machine, versions, write
 
 
 def main() -> None:

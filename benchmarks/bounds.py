@@ -2,7 +2,7 @@
 
 The network is `convex-small-36px` of Wong & Kolter 2018 (github locuslab/convex_adversarial, MIT), trained so that much
 is certified within an L2 length of 36/255; the images are the first test images of CIFAR-10, without loss. Writes
-results/bounds.csv, a row per image as `certify.csv` has it, and prints the bracket; about 6 CPU seconds an image. The
+results/bounds.csv, a row per image as `certify.csv` has it, and prints the bracket; about 6 CPU seconds per image. The
 same command goes on after an interruption.
 
     python benchmarks/bounds.py [--data DIR] [--runs FOLDER] [--limit 64]

@@ -9,7 +9,7 @@ Scores are means over classes: AUROC (and of the class that has lost most agains
 saliency the energy in the finding over its area, the pointing game and the AUPRC of the map. The last row of a seed is
 the best trivial map for each of the scores.
 
-Writes results/finetuned.csv; about a minute a network on one core. Networks that are there already (--runs) are not
+Writes results/finetuned.csv; about a minute per network on one core. Networks that are there already (--runs) are not
 trained again.
 
     python benchmarks/finetuned.py --runs FOLDER [--seeds 10 11 12] [--ways "robust 0.01" ...]

@@ -155,6 +155,7 @@ def test_a_dataset_of_other_classes(tmp_path, model, out, refused):
     assert "cat, dog" in message
     message = refused("localize", model, "--data", "folder", "--root", tmp_path / "data", *CPU, "--out", out)
     assert "no boxes or masks" in message
+    assert "--region" in message
 
 
 def test_a_region_that_nobody_marked(model, out, refused):

@@ -28,8 +28,8 @@ from helpers.foreign import GIVEN, make, write_code
 from helpers.models import small
 from helpers.optional import library
 from pellucid.evaluation.manipulation.attack import manipulate
-from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS
 from pellucid.explainers import EXPLAINERS, explain
+from pellucid.explainers.registry import DIFFERENTIABLE
 from pellucid.models.layouts import FeatureLayout, LastMap
 from pellucid.models.smoothing import SmoothedClassifier
 from pellucid.types import InputError
@@ -194,7 +194,7 @@ def test_attacks(network, method, images):
         check_attack(method, model, images)
 
 
-@pytest.mark.parametrize("method", GRADIENT_MAPS)
+@pytest.mark.parametrize("method", DIFFERENTIABLE)
 @pytest.mark.parametrize("network", ["own", "ViT", "Swin", "ConvNeXt", *SOURCES])
 def test_attacks_on_explanations(network, method, images):
     model = model_of(network)

@@ -11,8 +11,9 @@ from torch import nn
 
 from helpers.explaining import HEATMAPS_ON_CONVOLUTIONS, ON_CONVOLUTIONS
 from helpers.models import small
-from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS
+from pellucid.evaluation.manipulation.gradient_maps import FORMS
 from pellucid.explainers import EXPLAINERS, HEATMAPS, explain
+from pellucid.explainers.registry import DIFFERENTIABLE
 from pellucid.models import wrap
 from pellucid.report.tables.metrics import method_label
 from pellucid.types import InputError, InputSpec
@@ -95,7 +96,8 @@ def test_without_layouts_any_classifier_will_do(name, images):
 
 
 def test_what_can_be_attacked_is_a_heat_map():
-    assert set(GRADIENT_MAPS) <= set(HEATMAPS)
+    assert set(DIFFERENTIABLE) <= set(HEATMAPS)
+    assert set(DIFFERENTIABLE) == set(FORMS)
 
 
 def test_fine_maps_change_from_pixel_to_pixel(model, images):
@@ -126,8 +128,8 @@ def test_the_documentation_of_attacks_lists_what_can_be_attacked():
     how, what = ((DOCS / name).read_text(encoding="utf-8") for name in ("attack-explanations.md", "manipulation.md"))
     (attacked,) = re.findall(r"^\| `--method` \| (.*?) \|$", how, re.MULTILINE)
     (spared,) = re.findall(r"^Not attacked: (.*?);", what, re.MULTILINE | re.DOTALL)
-    assert re.findall(r"`(.*?)`", attacked) == list(GRADIENT_MAPS)
-    assert set(re.findall(r"`(.*?)`", spared)) == set(HEATMAPS) - set(GRADIENT_MAPS)
+    assert re.findall(r"`(.*?)`", attacked) == list(DIFFERENTIABLE)
+    assert set(re.findall(r"`(.*?)`", spared)) == set(HEATMAPS) - set(DIFFERENTIABLE)
 
 
 def test_labels_are_those_of_the_reports():
@@ -143,7 +145,7 @@ def test_labels_are_those_of_the_reports():
         ("localize", HEATMAPS),
         ("trust", HEATMAPS),
         ("certify-explanation", HEATMAPS),
-        ("attack-explanation", GRADIENT_MAPS),
+        ("attack-explanation", DIFFERENTIABLE),
     ],
 )
 def test_help_names_the_methods(command, methods, pellucid, monkeypatch):

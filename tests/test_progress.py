@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
 import rich.console
 
+from helpers.training import run
+from pellucid.training import session
 from pellucid.utils import progress
 
 
@@ -34,6 +37,22 @@ def test_what_is_switched_off_writes_nothing(monkeypatch, capsys):
     with progress.progress_context("counting", 2):
         progress.advance(2)
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_training_counts_its_steps_and_not_the_images_that_it_is_judged_on(phantom, tmp_path, monkeypatch):
+    heard = []
+
+    @contextmanager
+    def listen(description, total, *, unit, completed):
+        heard.append((total, unit, completed))
+        with progress.reporting_to(lambda count, note: heard.append((count, note.partition(" loss")[0]))):
+            yield
+
+    monkeypatch.setattr(session, "progress_context", listen)
+    run(phantom, tmp_path / "run", "training.epochs=2", name="standard")
+    total, unit, completed = heard.pop(0)
+    assert (len(heard), unit, completed) == (total, "step", 0)
+    assert heard == [(1, f"epoch {e}") for e in (1, 2) for _ in range(total // 2)]
 
 
 @pytest.mark.parametrize("patience", [0.0, 60.0])

@@ -23,8 +23,8 @@ from helpers.every_method import (
     check_place,
     check_refused,
 )
-from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS
 from pellucid.explainers import EXPLAINERS
+from pellucid.explainers.registry import DIFFERENTIABLE
 
 SIZE = 64
 CLASSES = ["a", "b", "c"]
@@ -135,7 +135,7 @@ def test_attacks(network, method):
     check_attack(method, model_of(network), images_of(network))
 
 
-@pytest.mark.parametrize("method", GRADIENT_MAPS)
+@pytest.mark.parametrize("method", DIFFERENTIABLE)
 @pytest.mark.parametrize("network", NETWORKS)
 def test_attacks_on_explanations(network, method):
     if network not in REFUSED.get(method, ()):

@@ -104,7 +104,7 @@ def judged(splits: Splits) -> dict[str, Dataset]:
 
 
 def score(data: Dataset, networks: dict[str, Path], out: Path) -> list[dict[str, object]]:
-    """Classification and, where there are boxes, localisation of all networks, a row a figure.
+    """Classification and, where there are boxes, localisation of all networks, a row for each figure.
 
     Differences are from the network before and from the control, paired over patients.
     """

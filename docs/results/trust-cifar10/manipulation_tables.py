@@ -1,7 +1,8 @@
 """The tables and curves of `manipulation.md`, from what `pellucid attack-explanation` measured of each image.
 
 `python manipulation_tables.py` judges tables/manipulation-images.csv again by the rules of today.
-`python manipulation_tables.py RUNS` makes that table first: RUNS holds a folder a network, and in each one a command.
+`python manipulation_tables.py RUNS` makes that table first: RUNS holds a folder for each network, and in
+each one a command.
 """
 
 from __future__ import annotations

@@ -51,11 +51,10 @@ def registered(word: str) -> str:
         'Grad-CAM and Grad-CAM++'
     """
     from pellucid.attacks import METHODS
-    from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS
-    from pellucid.explainers.registry import EXPLAINERS, HEATMAPS, with_option
+    from pellucid.explainers.registry import DIFFERENTIABLE, EXPLAINERS, HEATMAPS, with_option
 
     lists = {
-        "methods": tuple(EXPLAINERS), "heatmaps": HEATMAPS, "differentiable": tuple(GRADIENT_MAPS), "attacks": METHODS
+        "methods": tuple(EXPLAINERS), "heatmaps": HEATMAPS, "differentiable": DIFFERENTIABLE, "attacks": METHODS
     }  # fmt: skip
     if word in lists:
         return ", ".join(lists[word])

@@ -1,7 +1,4 @@
-"""Every method of explanation with all that the project knows of it, but for the form that an attack climbs.
-
-Those are `evaluation.manipulation.gradient_maps.GRADIENT_MAPS`; nothing else lists methods.
-"""
+"""Every method of explanation with all that the project knows of it."""
 
 from __future__ import annotations
 
@@ -50,6 +47,8 @@ class ExplainerEntry:
         layouts: of the classifier's feature map, those that the method can read (`models.layouts`). Empty where it
             needs no feature map and takes any classifier.
         class_agnostic: whether a map is the same for every class: it says where a network looks, not for what.
+        differentiable: whether `evaluation.manipulation.gradient_maps` has the map as a differentiable function of the
+            image, which attacks climb.
 
     Example:
         >>> entry = EXPLAINERS["lime"]
@@ -66,6 +65,7 @@ class ExplainerEntry:
     all_classes_at_once: bool = False
     layouts: tuple[Layout, ...] = ()
     class_agnostic: bool = False
+    differentiable: bool = False
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -88,10 +88,12 @@ EXPLAINERS = Registry(
     "pellucid.explainers",
     ExplainerEntry,
     (
-        ExplainerEntry("cam", "CAM", cam, all_classes_at_once=True, layouts=LAYOUTS),
-        ExplainerEntry("grad-cam", "Grad-CAM", grad_cam, all_classes_at_once=True, layouts=LAYOUTS),
+        ExplainerEntry("cam", "CAM", cam, all_classes_at_once=True, layouts=LAYOUTS, differentiable=True),
+        ExplainerEntry(
+            "grad-cam", "Grad-CAM", grad_cam, all_classes_at_once=True, layouts=LAYOUTS, differentiable=True
+        ),
         ExplainerEntry("grad-cam++", "Grad-CAM++", grad_cam_plus_plus, all_classes_at_once=True, layouts=LAYOUTS),
-        ExplainerEntry("saliency", "Saliency", saliency_explanation, fine=True),
+        ExplainerEntry("saliency", "Saliency", saliency_explanation, fine=True, differentiable=True),
         ExplainerEntry("smoothgrad", "SmoothGrad", smoothgrad, fine=True),
         ExplainerEntry(
             "integrated-gradients",
@@ -99,10 +101,11 @@ EXPLAINERS = Registry(
             integrated_gradients,
             signed=True,
             fine=True,
+            differentiable=True,
         ),
         ExplainerEntry("guided-backprop", "Guided backprop", guided_backprop, fine=True),
         ExplainerEntry("occlusion", "Occlusion", occlusion, signed=True),
-        ExplainerEntry("lime", "LIME", lime, signed=True),
+        ExplainerEntry("lime", "LIME", lime, signed=True, differentiable=True),
         ExplainerEntry("kernel-shap", "Kernel SHAP", kernel_shap, signed=True),
         ExplainerEntry("rise", "RISE", rise, signed=True),
         ExplainerEntry(
@@ -119,6 +122,8 @@ EXPLAINERS = Registry(
 
 HEATMAPS = Selection(EXPLAINERS, lambda entry: entry.kind == "heatmap")
 """The methods whose explanation is a heat map."""
+DIFFERENTIABLE = Selection(EXPLAINERS, lambda entry: entry.differentiable)
+"""The methods whose explanation can be attacked."""
 
 
 def explains_all_classes_at_once(name: str, classifier: Classifier, layer: str | None = None) -> bool:

@@ -303,7 +303,7 @@ def wrap(
         mean: what to subtract from pixels in [0, 1], one value per channel.
         std: what to divide by then, one value per channel.
         task: `multiclass` or `multilabel`.
-        classes: one name a logit.
+        classes: one name per logit.
         input_spec: the channels, height and width that the network was made for, and how an image is brought there.
         outputs: `logits`, or `probabilities`, which are turned into logits.
         features: normalised images → the feature map (N, D, h, w) that the network pools, a part or bound

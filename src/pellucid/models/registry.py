@@ -258,7 +258,7 @@ def create_model(
 
     Args:
         name: one of `model_names()`.
-        classes: one name a logit.
+        classes: one name per logit.
         task: `multiclass` or `multilabel`.
         in_channels: 1 for grey images, 3 for colour.
         size: of the images in pixels, one number or (height, width); the network's own by default. Other sizes work

@@ -20,7 +20,7 @@ from pellucid.training.robust_check import collapsed
 from pellucid.training.trackers import LOG_EVERY
 from pellucid.training.warnings import advice, say_collapsed, say_if_out_of_reach, say_if_still_rising
 from pellucid.types import Marks
-from pellucid.utils.progress import progress_bar
+from pellucid.utils.progress import advance, progress_context, reporting_to
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -98,12 +98,13 @@ class TrainingSession:
         self.tracker = tracker
         epochs = self.recipe.training.epochs
         collapsed = False
-        with progress_bar(
+        with progress_context(
             f"train {self.recipe.name}", epochs * len(batches), unit="step", completed=self.global_step
-        ) as advance:
+        ):
             for epoch in range(self.epoch, epochs):
-                self._one_epoch(epoch, batches, epochs * len(batches), advance)
-                judged = held_out.judge(self.classifier) if self.accelerator.is_main_process else None
+                self._one_epoch(epoch, batches, epochs * len(batches))
+                with reporting_to(None):  # the bar counts steps, and no images that are judged
+                    judged = held_out.judge(self.classifier) if self.accelerator.is_main_process else None
                 self._check_answers(epoch, judged, len(held_out.data))
                 collapsed = judged is not None and self._end_epoch(epoch, len(batches), train_data, judged)
                 collapsed = self._all_agree(collapsed)
@@ -116,7 +117,7 @@ class TrainingSession:
             end = {"collapsed_in_epoch": epoch + 1} if collapsed else {}
             self.run.write(self.run.read() | end | {"finished": True})
 
-    def _one_epoch(self, epoch: int, batches: AnyBatches, total: int, advance: Any) -> None:  # noqa: ANN401
+    def _one_epoch(self, epoch: int, batches: AnyBatches, total: int) -> None:
         started = saved = time.monotonic()
         before = self.elapsed
         self._training_mode()

@@ -43,7 +43,7 @@ class MetricFn(Protocol):
         ...
 
     def thresholds(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> list[float]:
-        """A decision threshold a class, as probabilities."""
+        """A decision threshold for each class, as probabilities."""
         ...
 
 

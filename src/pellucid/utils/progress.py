@@ -61,7 +61,9 @@ def step(count: float) -> Iterator[None]:
 
 
 @contextmanager
-def progress_context(description: str, total: float, *, patience: float = 0.0) -> Iterator[None]:
+def progress_context(
+    description: str, total: float, *, unit: str = "img", completed: float = 0, patience: float = 0.0
+) -> Iterator[None]:
     """A `progress_bar` that is moved by the calls of `advance` inside, however deep they are.
 
     Example:
@@ -70,7 +72,10 @@ def progress_context(description: str, total: float, *, patience: float = 0.0) -
         >>> with progress_context("counting", 3):
         ...     advance(3)
     """
-    with progress_bar(description, total, patience=patience) as move, reporting_to(move):
+    with (
+        progress_bar(description, total, unit=unit, completed=completed, patience=patience) as move,
+        reporting_to(move),
+    ):
         yield
 
 

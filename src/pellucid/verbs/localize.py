@@ -237,6 +237,12 @@ def _regions(
     class_map: Mapping[str, str] | None,
 ) -> Mapping[str, Sequence[str]] | None:
     """The labels that each class's explanation should fall on; None where they are called as the classes."""
+    if dataset.regions is None or not dataset.regions.labels:
+        raise InputError(
+            f"{dataset.card.name}/{dataset.split} has no boxes or masks to score explanations on. Take data that has: "
+            "the dataset coco reads them for images of your own. Where their labels are not the model's classes, say "
+            "which belong together, as in --region PNEUMONIA=Lesions (in Python: regions={'PNEUMONIA': ['Lesions']})."
+        )
     if not class_map:
         return regions or None
     if regions:
@@ -244,6 +250,6 @@ def _regions(
             "--map says what a class is called in the data, --region on which marks it should fall: give one of the "
             "two (in Python: class_map= or regions=)."
         )
-    labels = dataset.regions.labels if dataset.regions is not None else ()
+    labels = dataset.regions.labels
     own = {c: (class_map.get(c, c),) for c in classes if c in class_map or c in labels}
     return own | {c: (label,) for c, label in class_map.items() if c not in classes}  # which is refused by its name

@@ -12,10 +12,10 @@ from pellucid.attacks.engine import images_that_fit
 from pellucid.evaluation.certified_maps.attack import attack_cells
 from pellucid.evaluation.certified_maps.cells import cell_map
 from pellucid.evaluation.certified_maps.certificate import certified_cells, top_votes
-from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS, check_method
+from pellucid.evaluation.manipulation.gradient_maps import check_method
 from pellucid.evaluation.robustness.certified import BLOCK, seed_of
 from pellucid.explainers import EXPLAINERS
-from pellucid.explainers.registry import layer_option
+from pellucid.explainers.registry import DIFFERENTIABLE, layer_option
 from pellucid.models.classifier import frozen
 from pellucid.types import InputError, device_of
 from pellucid.utils.progress import step
@@ -111,7 +111,7 @@ def reason_for_no_attack(cells: CellMap, smoothing: MapSmoothing) -> str | None:
     """Why a method's cells are not attacked; None where they can be."""
     if smoothing.attack_cells == 0:
         return NONE_ATTACKED
-    if cells.method not in GRADIENT_MAPS or EXPLAINERS[cells.method].seeded:
+    if cells.method not in DIFFERENTIABLE or EXPLAINERS[cells.method].seeded:
         return NO_SLOPE
     try:
         check_method(cells.method, cells.classifier, layer_option(cells.method, cells.options.get("layer")))

@@ -19,6 +19,7 @@ from pellucid.evaluation.manipulation.soft_relu import SoftReLU
 from pellucid.explainers import EXPLAINERS, check_options
 from pellucid.explainers.activation_maps import check_parts, has_head
 from pellucid.explainers.layers import last_layer, layer_named, layout_of
+from pellucid.explainers.registry import DIFFERENTIABLE
 from pellucid.explainers.removal import baseline_of
 from pellucid.models.layouts import outputs_at
 from pellucid.models.second_order import twice_differentiable
@@ -62,8 +63,8 @@ def check_method(name: str, classifier: Classifier, options: Mapping[str, Any]) 
         InputError: a method that has no differentiable form, with those that do; a classifier without the feature map
             or the linear head that the method needs; an option that it does not have; a layer without a feature map.
     """
-    if name not in GRADIENT_MAPS:
-        raise InputError(f"no attack on the explanation {name!r} is known. {nearest(name, GRADIENT_MAPS)}")
+    if name not in DIFFERENTIABLE:
+        raise InputError(f"no attack on the explanation {name!r} is known. {nearest(name, DIFFERENTIABLE)}")
     check_options(name, options)
     if options.get("layer") is not None:
         layout_of(classifier, options["layer"])
@@ -88,12 +89,12 @@ def gradient_map(name: str, classifier: Classifier, images: Tensor, options: Map
     """The differentiable form of a method, which `check_method` has let pass.
 
     Args:
-        name: one of `GRADIENT_MAPS`.
+        name: one of `explainers.registry.DIFFERENTIABLE`.
         classifier: frozen and in eval mode.
         images: (N, C, H, W) in [0, 1], unchanged: what a method chooses by the image, it chooses by these.
         options: of the explainer.
     """
-    return GRADIENT_MAPS[name](classifier, images, options)
+    return FORMS[name](classifier, images, options)
 
 
 def _cam(classifier: Classifier, _images: Tensor, _options: Mapping[str, Any]) -> GradientMap:
@@ -184,11 +185,11 @@ def _second_order() -> Iterator[None]:
         yield
 
 
-GRADIENT_MAPS: dict[str, Callable[[Classifier, Tensor, Mapping[str, Any]], GradientMap]] = {
+FORMS: dict[str, Callable[[Classifier, Tensor, Mapping[str, Any]], GradientMap]] = {
     "cam": _cam,
     "grad-cam": _grad_cam,
     "saliency": _saliency,
     "integrated-gradients": _integrated_gradients,
     "lime": _lime,
 }
-"""The form that an attack climbs, of each method whose explanation can be attacked."""
+"""The form that an attack climbs, of each entry of the registry that is `differentiable`."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.manipulation.goals import Goal
 
 BUDGETS = (0.002, 0.005, 0.01, 0.02)
-"""Root mean square a pixel and channel: from half a grey level of 255 to five."""
+"""Root mean square per pixel and channel: from half a grey level of 255 to five."""
 STEPS = 40
 
 
@@ -24,7 +24,7 @@ class Attack:
     """What is wanted, how far one may go for it, and what counts.
 
     Attributes:
-        method: the explanation, one of `gradient_maps.GRADIENT_MAPS`.
+        method: the explanation, one of `explainers.registry.DIFFERENTIABLE`.
         goal: `same-map` or `same-decision`.
         budgets: root mean squares per pixel and channel, ascending.
         target_map: for `same-decision` the map to show, as `target_maps` names it; None for any other one.

@@ -99,8 +99,8 @@ class Estimate:
     def from_json(cls, stored: Mapping[str, Any]) -> Estimate:
         """What `to_json` wrote; None becomes NaN."""
         value, low, high = (math.nan if stored[k] is None else float(stored[k]) for k in ("value", "low", "high"))
-        counts = (stored.get(name) for name in ("reason", "positives", "patients"))
-        return cls(value, low, high, int(stored["n"]), *counts)
+        reason, positives, patients = (stored.get(name) for name in ("reason", "positives", "patients"))
+        return cls(value, low, high, int(stored["n"]), reason, positives, patients)
 
 
 @dataclass(frozen=True, eq=False)

@@ -40,7 +40,7 @@ class ValidationScorer:
         return {"auroc": float(np.mean(areas)) if areas else float("nan"), "accuracy": accuracy}
 
     def thresholds(self, logits: npt.NDArray[np.floating], dataset: Dataset) -> list[float]:
-        """Youden's threshold a class, as a probability; NaN where the validation images do not define one."""
+        """Youden's threshold of each class, as a probability; NaN where the validation images do not define one."""
         thresholds = youden_thresholds(probabilities(logits, dataset.task), one_hot(dataset))
         return [float(t) for t in thresholds]
 

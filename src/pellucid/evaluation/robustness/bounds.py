@@ -162,7 +162,7 @@ class LinearBounds:
 
         Args:
             radius: Euclidean, above 0.
-            weights: float (M, K), a linear function of the logits a row.
+            weights: float (M, K), a linear function of the logits in each row.
         """
         self.lines = []
         with frozen(self.network):

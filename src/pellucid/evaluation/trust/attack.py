@@ -10,13 +10,12 @@ import numpy as np
 import torch
 
 from pellucid.evaluation.manipulation.attack import manipulate
-from pellucid.evaluation.manipulation.gradient_maps import GRADIENT_MAPS
 from pellucid.evaluation.manipulation.settings import Attack
 from pellucid.evaluation.manipulation.summary import mean_over_budgets
 from pellucid.evaluation.metrics.similarity import spearman
 from pellucid.evaluation.trust.findings import Findings, TrustSettings
 from pellucid.evaluation.trust.yardsticks import TRIVIAL_MAPS
-from pellucid.explainers.registry import layer_option
+from pellucid.explainers.registry import DIFFERENTIABLE, layer_option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,7 +62,7 @@ def judge_attack(
         thresholds: the decision thresholds of a multi-label classifier, ½ by default.
         layer: that the method explains at, where it has this option.
     """
-    if method not in GRADIENT_MAPS or settings.attacked == 0:
+    if method not in DIFFERENTIABLE or settings.attacked == 0:
         return Findings(method, {}, dict.fromkeys(MEASURED, NO_SLOPE if settings.attacked else NONE_ATTACKED), {})
     started = time.monotonic()
     rows = attacked_rows(len(samples.images), settings.attacked)

@@ -30,7 +30,7 @@ def max_sensitivity(
     samples: int = 8,
     seed: int = 0,
 ) -> Tensor:
-    """``max_δ ‖Φ(x + δ) − Φ(x)‖ / ‖Φ(x)‖`` over random δ with ``|δ| ≤ radius`` a pixel and channel.
+    """``max_δ ‖Φ(x + δ) − Φ(x)‖ / ‖Φ(x)‖`` over random δ with ``|δ| ≤ radius`` per pixel and channel.
 
     The same as `captum.metrics.sensitivity_max`, except that the moved images stay in [0, 1], the draws follow a seed,
     and a map that is 0 everywhere is undefined rather than perfectly stable. Every map is drawn with a seed of its own:

@@ -77,7 +77,7 @@ def write_curves(curves: Sequence[AraCurve], path: Path) -> None:
 
 
 def chart(curves: Sequence[AraCurve], styles: Mapping[str, Style], kind: str, name: str = "ara") -> Chart:
-    """The curves of one kind for the report's page, a thin line a seed; `name` is this figure's alone on the page."""
+    """The curves of one kind for the report's page, a thin line for each seed; `name` is this figure's alone there."""
     own = [c for c in curves if c.kind == kind]
     with canvas(2.4) as (figure, (axes,)):
         _panel(axes, own, styles)

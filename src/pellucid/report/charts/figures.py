@@ -165,7 +165,7 @@ def sweep(index: ResultsIndex, target: str, method: str, *, at: str, gate: str =
 
 
 def training(index: ResultsIndex) -> list[Chart]:
-    """Loss on clean (solid) and adversarial images (dashed), and validation scores: a thin line a seed."""
+    """Loss on clean (solid) and adversarial images (dashed), and validation scores: a thin line for each seed."""
     charts = []
     panels = (
         ("Training loss", "loss, each recipe's own", {"loss_clean": "-", "loss_adversarial": (0, (3, 1.5))}),

@@ -55,7 +55,7 @@ def overview(index: ResultsIndex, first: str = "Recipe") -> PageTable:
         columns += [f"Gradients, {SHORT.get(kind, kind)}" for kind in kinds]
         unit = "image" if index.class_noun == "class" else "image and label"
         notes.append("Found: the share of attacks that found a perturbation, or needed none.")
-        notes.append(f"Gradients: gradient evaluations an {unit}.")
+        notes.append(f"Gradients: gradient evaluations per {unit}.")
     published = _published(index, kinds, clean, len(columns))
     notes += ["Published figures come without interval."] if published else []
     return PageTable("Accuracy and areas", tuple(columns), (*lines, *published), " ".join(notes), first)
