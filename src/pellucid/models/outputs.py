@@ -76,6 +76,11 @@ def _fits(value: Any, count: int, classes: int, task: Task) -> bool:  # noqa: AN
     return shape == (count, classes) or (single and shape in ((count,), (count, 1)))
 
 
+def _is_map(value: Any) -> bool:  # noqa: ANN401
+    """Whether a value has several places for an image."""
+    return isinstance(value, Tensor) and value.ndim > 2 and value.shape[2:].numel() > 1
+
+
 def _tensor(output: Any, count: int, classes: int, task: Task) -> Tensor:  # noqa: ANN401
     """The one tensor of the right shape in what a module returned."""
     named = output.get("logits") if isinstance(output, Mapping) else getattr(output, "logits", None)
@@ -101,6 +106,12 @@ def _tensor(output: Any, count: int, classes: int, task: Task) -> Tensor:  # noq
         raise InputError(
             f"the network returns {str(output.dtype).removeprefix('torch.')}, {_shape(output)}: decisions, or codes. "
             "Let it return its logits, floating-point numbers, one per class."
+        )
+    if parts and all(_is_map(value) for value in parts.values()):
+        raise InputError(
+            f"the network must return one number per class for each image, {(count, classes)}; found {listing}: a "
+            "value for each place of an image, as networks of segmentation or of features give. That is no classifier. "
+            "Give the network that its classes come from, or one that pools this map into a number per class."
         )
     classes_given = f"{classes} {'class is' if classes == 1 else 'classes are'} named"
     raise InputError(
