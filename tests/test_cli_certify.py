@@ -144,7 +144,7 @@ def test_a_network_that_names_no_noise_needs_sigma(labels, tmp_path, pellucid):
     assert "names no noise" in code
     assert "--sigma 0.25" in code
     few = pellucid("certify", labels, *PHANTOM, "--sigma", 0.1, "--limit", 3, "--out", tmp_path)[0]
-    assert "no label has an Accuracy-Robustness Area" in few
+    assert "no label has a certified area" in few
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -29,6 +30,7 @@ from pellucid.evaluation.metrics.statistics import (
 )
 from pellucid.types import InputError
 from pellucid.utils.result import Table
+from pellucid.utils.words import figure_text, whole_percent
 from pellucid.verbs.evaluate import Evaluation
 from pellucid.verbs.figures import FigureCells
 
@@ -243,6 +245,16 @@ def test_a_figure_in_a_table_has_its_interval_or_the_reason_why_not_under_it(val
     row = Row("classification", "auroc", "mean", "", value, low, 0.9, 3, reason)
     assert [cells.text(row), cells.text(row)] == [text, text]
     assert cells.notes.lines == ([] if reason is None else [f"¹ {reason}"])
+
+
+@pytest.mark.parametrize("text_of", ["{:.2f}".format, "{:+.2f}".format, whole_percent])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_an_interval_that_excludes_0_reads_so_and_no_0_has_a_sign(text_of, sign):
+    for near in (0.3, 0.02, 0.004, 0.0007, 0.00002):
+        ends = sorted((sign * near, sign * 0.5))
+        texts = re.findall(r"[-+]?[\d.]+", figure_text(sign * 0.45, *ends, text_of))
+        assert all(float(text) * sign > 0 for text in texts), texts
+    assert figure_text(-0.0001, -0.02, 0.03, text_of)[:3].lstrip("+").startswith("0")
 
 
 def test_a_mean_with_an_interval_says_how_many_classes_are_left_out():

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 MOST_DECIMALS = 12  # of an interval that is narrower than can be read
+SIGN_DECIMALS = 6  # up to so many show that an interval excludes 0
 _NUMBER = re.compile(r"\d+\.?(\d*)")
 
 
@@ -137,17 +138,29 @@ def figure_text(value: float, low: float | None, high: float | None, text_of: Ca
         ('0.40 [0.25, 0.50]', '0.40')
         >>> figure_text(0.0034, 0.0031, 0.0038, "{:.2f}".format)
         '0.003 [0.003, 0.004]'
+
+        An interval that excludes 0 does not read as if it began there, and no 0 has a sign:
+
+        >>> figure_text(0.0034, 0.0001, 0.007, "{:.2f}".format), figure_text(-0.001, -0.01, 0.02, "{:.2f}".format)
+        ('0.0034 [0.0001, 0.0070]', '0.00 [-0.01, 0.02]')
     """
     interval = interval_text(low, high, text_of)
     if low is None or high is None or not interval:
-        return text_of(value)
+        return _written(value, None, text_of)
     return f"{_written(value, _decimals(low, high, text_of), text_of)} {interval}"
 
 
 def _decimals(low: float, high: float, text_of: Callable[[float], str]) -> int | None:
-    """With how many decimals both ends read differently; None with those that `text_of` writes."""
+    """With how many decimals both ends read differently, and as other than 0 where 0 lies outside.
+
+    None with those that `text_of` writes.
+    """
     scale, least = _unit(text_of)
+    nearest = low if low > 0 else high if high < 0 else None  # the end that must not read as 0
     decimals = least
+    if nearest is not None:
+        few = (d for d in range(least, SIGN_DECIMALS + 1) if round(scale * nearest, d))
+        decimals = next(few, least)
     while low != high and decimals < MOST_DECIMALS and round(scale * low, decimals) == round(scale * high, decimals):
         decimals += 1
     return None if decimals == least else decimals
@@ -155,7 +168,9 @@ def _decimals(low: float, high: float, text_of: Callable[[float], str]) -> int |
 
 def _written(value: float, decimals: int | None, text_of: Callable[[float], str]) -> str:
     if decimals is None:
-        return text_of(value)
+        text = text_of(value)
+        reads_as_zero = math.isfinite(value) and "0" in text and not re.search("[1-9]", text)
+        return text_of(0.0) if reads_as_zero else text
     scale, _ = _unit(text_of)
     sign = math.copysign(1.0, value) if round(scale * value, decimals) else 0.0
     return _NUMBER.sub(f"{scale * abs(value):.{decimals}f}", text_of(sign))
