@@ -33,8 +33,8 @@ def check_fits(model: AnyClassifier, options: Mapping[str, Mapping[str, Any]]) -
 
 
 def split_by_fit(
-    models: Mapping[str, AnyClassifier], options: Mapping[str, Mapping[str, Any]]
-) -> tuple[dict[str, Mapping[str, Any]], dict[str, str]]:
+    models: Mapping[str, AnyClassifier], options: Mapping[str, dict[str, Any]]
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Of some methods those that can explain all of these models, and why not the others.
 
     Args:
@@ -47,7 +47,7 @@ def split_by_fit(
     Raises:
         InputError: an option of no sense.
     """
-    fitting: dict[str, Mapping[str, Any]] = {}
+    fitting: dict[str, dict[str, Any]] = {}
     refused: dict[str, str] = {}
     for method, own in options.items():
         for name, model in models.items():
