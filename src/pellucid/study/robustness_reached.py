@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pellucid.report.tables.metrics import metric, number
 from pellucid.report.tables.results_index import MEAN
 from pellucid.study.stages import stages_of
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def not_robust(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
             row = under_attack.get((stage.label, str(size)))
             if row is None or math.isnan(row.value) or not row.high < CHANCE:
                 continue
-            area = f"{text_of(row.value)} {interval_text(row.low, row.high, text_of)}"
+            area = figure_text(row.value, row.low, row.high, text_of)
             sentences.append(
                 f"{stage.label} is not robust: it was trained with attacks of {trained}, and under {size} its "
                 f"{metric('auroc').label} is {area} (n {row.n}), below chance. So nothing here speaks of robust "

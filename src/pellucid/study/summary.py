@@ -13,7 +13,7 @@ from pellucid.report.tables.metrics import defined, method_label, metric, number
 from pellucid.report.tables.results_index import MEAN, NETWORKS_ALONE
 from pellucid.study.conclusions import PRIMARY
 from pellucid.study.robustness_reached import not_robust
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -165,7 +165,7 @@ def _figures(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     assert difference is not None
     question, answer = _question(row)
     text_of = partial(number, decimals=digits, signed=True)
-    interval = interval_text(answer["low"], answer["high"], text_of)
+    change = figure_text(difference["value"], answer["low"], answer["high"], text_of)
     sampled = "other trainings and patients" if question == "recipes" else "other patients"
     raw, corrected = answer["p"], answer["p_corrected"]
     if difference["aim"] == "no worse":  # the p of what is said
@@ -183,7 +183,7 @@ def _figures(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     unstated = no_margin(difference, answer)
     return (
         f"{number(_start(row, names, rows), digits)} → {number(row.value, digits)} "
-        f"({text_of(difference['value'])} {interval}{of_pairs} over {sampled}{p}{f'; {unstated}' if unstated else ''})"
+        f"({change}{of_pairs} over {sampled}{p}{f'; {unstated}' if unstated else ''})"
     )
 
 

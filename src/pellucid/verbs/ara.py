@@ -251,7 +251,7 @@ def ara(
         class_map=class_map,
     )
     dataset = session.dataset
-    notes = list(session.warnings)
+    notes = []
     if kinds is None and (reason := no_better_than_random(session.whole, model.card)):
         names.remove("btr")
         notes.append(f"{model_name}, btr: the area of this kind is left out: {reason}")
@@ -277,7 +277,7 @@ def ara(
     for kind, one in measured.items():
         curve, target = curve_of(one, dataset), one.robustness_target
         curves.append(AraCurve(model_name, kind, *curve[:2], target.naive, curve.upper, target.measure, norm))
-    return AraResult(model_name, summary, curves, radii, notes, measured)
+    return AraResult(model_name, summary, curves, radii, [*session.warnings, *notes], measured)
 
 
 def _table(results: Sequence[AraResult]) -> Table:

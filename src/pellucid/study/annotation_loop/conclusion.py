@@ -13,7 +13,7 @@ from pellucid.report.pages.annotation_loop import loop_metric
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.study.summary import of_networks_alone
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import figure_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -151,7 +151,7 @@ def order_sentence(one: Mapping[str, Any]) -> str:
     if difference["value"] is None or answer["low"] is None:
         return f"{who} cannot be compared."
     text_of = partial(number, decimals=metric.decimals, signed=True)
-    interval = interval_text(answer["low"], answer["high"], text_of)
+    figure = figure_text(difference["value"], answer["low"], answer["high"], text_of)
     margin = number(difference["margin"] or 0.0)
     endings = {
         SAME: f", less than {margin} either way",
@@ -159,7 +159,7 @@ def order_sentence(one: Mapping[str, Any]) -> str:
         UNCLEAR: ", no difference that these seeds and images could show",
     }
     ending = endings.get(answer["verdict"], "")
-    return f"{who} {text_of(difference['value'])} {interval}{ending}."
+    return f"{who} {figure}{ending}."
 
 
 WANTED = {
