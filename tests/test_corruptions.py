@@ -208,6 +208,27 @@ def test_a_verdict_needs_no_p_value(noisy, wrong, tests, kind):
     assert [statement.kind for statement in _elsewhere({"elsewhere": found})] == [kind]
 
 
+def test_a_corruption_under_which_there_is_no_answer_is_said_to_be_the_reason():
+    """And no more images are asked for, which would not mend it."""
+    targets, names = np.arange(90) % 3, tuple(f"{i}" for i in range(90))
+    card = DatasetCard("made", "Made", "multiclass", ("a", "b", "c"))
+    data = Dataset(card, "test", names, names, targets, lambda i: None)
+    logits = np.eye(3, dtype=np.float32)[targets]
+    silent, half = logits.copy(), logits.copy()
+    silent[:4] = np.nan
+    half[:30] = np.roll(half[:30], 1, 1)
+    (one,) = _elsewhere({"elsewhere": corruption_figures(logits, {"noise": [silent] * 5, "blur": [logits] * 5}, data)})
+    assert one.kind == "unclear"
+    assert one.text.endswith(
+        "Whether it keeps that much under noise at severity 3 cannot be said. Under noise it gives no answer on some "
+        "images."
+    )
+    assert one.advice == "Look at its weights and at its normalisation."
+    figures = corruption_figures(logits, {"noise": [silent] * 5, "blur": [half] * 5}, data)
+    (one,) = _elsewhere({"elsewhere": figures})
+    assert one.advice == "Corrupt more images (`--corrupted`). Look at its weights and at its normalisation."
+
+
 def test_worse_at_some_severities_is_not_said_of_those_between():
     def row(severity, p):
         return {

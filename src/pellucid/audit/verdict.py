@@ -250,7 +250,7 @@ def _classes(index: ResultsIndex) -> list[Statement]:
         short = f"finds most images of {listed([readable(r['class']) for r in reversed(good)], 2)}"
         statements.append(Statement("holds", "classes", short, f"It finds at least half of the images of {names}."))
     if all(s.kind == "unclear" for s in statements) and not open_:
-        statements.append(_finds_all(missed, len(names_of) - len(silent), noun))
+        statements.append(_finds_all(missed, len(names_of), len(silent), noun))
     elif open_:
         names = listed([readable(r["class"]) for r in open_], 4)
         text = f"Whether it finds half of the images of {names} cannot be said."
@@ -276,19 +276,21 @@ def _unanswered(index: ResultsIndex, silent: Sequence[str]) -> list[Statement]:
     return [Statement("unclear", "classes", "", f"{which} cannot be said: {_why(row)}.", BROKEN)]
 
 
-def _finds_all(rows: Sequence[Mapping[str, Any]], classes: int, noun: str) -> Statement:
-    """That it finds more than half of every class, or of those that have images enough.
+def _finds_all(rows: Sequence[Mapping[str, Any]], classes: int, silent: int, noun: str) -> Statement:
+    """That it finds more than half of every class, or of those that have images, and answers, enough.
 
     Args:
         rows: the sensitivity of each of these, ascending.
         classes: how many there are in all.
+        silent: of how many it gives no answer on some images.
         noun: what a class is called.
     """
     text = f"The {noun} that it misses most is {readable(rows[0]['class'])}, of which it finds {_shown(rows[0])}."
     short, others = f"finds more than half of every {noun}", classes - len(rows)
     if others:
         short += f" that can be judged ({len(rows):,} of {classes:,})"
-        text = f"Of those with {FEW} images or more, t{text[1:]} Of the other {others:,} nothing can be said."
+        which = [f"with {FEW} images or more"] * (others > silent) + ["on which it always answers"] * (silent > 0)
+        text = f"Of those {' and '.join(which)}, t{text[1:]} Of the other {others:,} nothing can be said."
     return Statement("holds", "classes", short, text)
 
 
@@ -411,7 +413,11 @@ def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
         f"{keeps}Whether it keeps {lead} under {joined(unsure)} at severity {MODERATE} cannot be "
         f"said{_worse(figures, measure)}."
     )
-    return [Statement("unclear", "elsewhere", "", text, "Corrupt more images (`--corrupted`).")]
+    if silent := [r for r in moderate if _is_silent(r)]:
+        under = joined([corruption_label(r["corruption"]) for r in silent])
+        text += f" Under {under} it gives no answer on some images."
+    advice = [] if len(silent) == len(unsure) else ["Corrupt more images (`--corrupted`)."]
+    return [Statement("unclear", "elsewhere", "", text, " ".join([*advice, *([BROKEN] if silent else [])]))]
 
 
 def _keeps_half(row: Mapping[str, Any]) -> bool:
