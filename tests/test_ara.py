@@ -217,6 +217,9 @@ def test_balanced_classes_are_compared_with_random_and_others_with_the_best_cons
         pytest.approx(2 / 3),
         (0.6, 0.2, 0.2),
     )
+    array = {"best_constant": np.array([0.6, 0.2, 0.2])}
+    assert robustness_target_of("btr", odd, array) == found
+    assert robustness_target_of("attack", odd, array).criterion == "misclassified"
     two = robustness_target_of("btr", dataset([0, 1] * 20, classes=("a", "b")), {"best_constant": [0.3, 0.7]})
     assert (two.criterion, two.naive) == ("worse_than_constant", 0.5)
     with pytest.raises(InputError, match=r"none is known[^?]*model\.card = [^?]*kinds=\"attack\""):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import typer
 
-from helpers.documentation import FENCE, TEXTS, TOP, blocks, commands
+from helpers.documentation import FENCE, RESULTS, TEXTS, TOP, blocks, commands
 from pellucid.cli.app import app
 from pellucid.data.registry import dataset_names
 from pellucid.evaluation.trust.measures import MEASURES
@@ -103,10 +103,8 @@ def test_every_option_in_running_text_exists():
     """Also one that stands alone, as `--limit`, or in a table's cell."""
     commands_with_options = [verb_of(words)[0] for words in verbs()] + [MAIN]
     options = {o for c in commands_with_options for p in c.params for o in (*p.opts, *p.secondary_opts)} | {"--help"}
-    texts = TEXTS | {
-        path.relative_to(TOP).as_posix(): path.read_text(encoding="utf-8")
-        for path in [TOP / "CHANGELOG.md", TOP / "benchmarks" / "README.md", *(TOP / "docs" / "results").rglob("*.md")]
-    }
+    others = ("CHANGELOG.md", "SECURITY.md", "benchmarks/README.md")
+    texts = TEXTS | RESULTS | {page: (TOP / page).read_text(encoding="utf-8") for page in others}
     words = {
         (page, option)
         for page, text in texts.items()
@@ -124,10 +122,7 @@ def test_help_ends_with_an_example(words: list[str]):
     assert "Example" in verb_of(words)[0].help
 
 
-RESULTS = sorted(path.relative_to(TOP).as_posix() for path in (TOP / "docs" / "results").rglob("*.md"))
-
-
-@pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md", "benchmarks/README.md", *RESULTS])
+@pytest.mark.parametrize("page", [*TEXTS, "CHANGELOG.md", "SECURITY.md", "benchmarks/README.md", *RESULTS])
 def test_links_lead_somewhere(page: str):
     text = FENCE.sub("", (TOP / page).read_text(encoding="utf-8"))
     broken = []

@@ -124,7 +124,8 @@ def robustness_target_of(kind: str, dataset: Dataset, card: Mapping[str, Any]) -
     check_known([kind], KINDS, "kind of area")
     if kind == "btr" and (reason := no_better_than_random(dataset, card)):
         raise InputError(f'there is no area of kind btr: {reason} Or measure --kind attack, in Python kinds="attack".')
-    constant = tuple(float(v) for v in card.get("best_constant") or ())
+    levels = card.get("best_constant") if kind == "btr" else None
+    constant = () if levels is None else tuple(float(v) for v in levels)
     if dataset.task == "multilabel":
         if kind == "btr":
             return RobustnessTarget(kind, "worse_than_constant", BALANCED, "multilabel", constant)
