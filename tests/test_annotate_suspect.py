@@ -138,7 +138,7 @@ def test_the_images_that_show_it_can_be_looked_at_one_by_one(address, data):
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        ("2", "is a property of whole images and lies nowhere that could be marked: train on images"),
+        ("2", "is a property of whole images, which have no region to mark for it: train on images"),
         ("9", "holds no suspect 9: they are numbered from 1 to 2"),
         ("one", "a suspect's number, as suspects/3; found"),
     ],

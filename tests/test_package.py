@@ -74,6 +74,7 @@ def test_the_description_is_the_readme_and_nothing_in_it_is_broken_elsewhere(met
     assert "<!--" not in text
     assert readme.count("<img ") == 2
     assert "<img" not in text
+    assert "&emsp;" not in text
     for words in ("**First picture: ", "**Second picture"):  # about pictures, which are not there
         assert readme.count(words) == 1
         assert words not in text

@@ -90,7 +90,7 @@ def test_no_page_has_a_barrier_that_can_be_told_without_a_browser(site: Path):
         "<p id=one><p id='one'>",
     )
     assert [barriers(page) for page in broken] == [[name] for name in (*BARRIERS, "duplicate-id")]
-    pages = [page for page in site.rglob("*.html") if "audits" not in page.parts]
+    pages = [page for page in site.rglob("*.html") if "audits" not in page.parts or page.name == "index.html"]
     assert len(pages) > 100
     found = {page.relative_to(site).as_posix(): barriers(page.read_text("utf-8")) for page in pages}
     assert {page: names for page, names in found.items() if names} == {}

@@ -223,6 +223,18 @@ def test_a_table_on_the_terminal_shows_what_stands_in_brackets(capsys):
     assert "figures [of a test]" in printed
 
 
+def test_a_table_for_another_program_keeps_its_lines_whole(capsys, monkeypatch):
+    """A pipe has no width of its own: columns of 70 letters are not cut to those of a narrow terminal."""
+    row = ["x" * 70, "y" * 70]
+    monkeypatch.delenv("COLUMNS", raising=False)
+    show("t", ["a", "b"], [row])
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "x" in line]
+    assert [cell.strip() for cell in line.strip("│").split("│")] == row
+    monkeypatch.setenv("COLUMNS", "80")  # a reader's own width
+    show("t", ["a", "b"], [row])
+    assert all(len(line) <= 80 for line in capsys.readouterr().out.splitlines())
+
+
 @pytest.mark.parametrize("text", ["ends in \\", "\\[bold]", "[red]a[/red] \\", ":bug:", "C:\\"])
 def test_a_table_on_the_terminal_changes_no_text(capsys, text):
     show(text, [text, "b"], [[text, text]])

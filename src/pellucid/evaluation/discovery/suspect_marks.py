@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 FILE = "mark.json"
 """In the folder of a suspect's number: the region that somebody marked."""
 NO_PLACE = {
-    "whole image": "is a property of whole images and lies nowhere that could be marked: train on images in which it "
+    "whole image": "is a property of whole images, which have no region to mark for it: train on images in which it "
     "says nothing of the class, as with --set augment.brightness and augment.contrast, or balance the data by it",
-    "metadata": "is a column of the metadata and lies nowhere that could be marked: train on data in which it says "
+    "metadata": "is a column of the metadata, which has no region to mark: train on data in which it says "
     "nothing of the class, or mark what it shows as on the images, where that was found as a suspect of its own",
     "marked": "is what people marked as the finding, which the network should go by: it is not taken away",
 }

@@ -155,7 +155,7 @@ def order_sentence(one: Mapping[str, Any]) -> str:
     margin = number(difference["margin"] or 0.0)
     endings = {
         SAME: f", less than {margin} either way",
-        NO_WORSE: f", not worse by more than {margin}",
+        NO_WORSE: f", no loss of more than {margin}",
         UNCLEAR: ", no difference that these seeds and images could show",
     }
     ending = endings.get(answer["verdict"], "")
