@@ -28,6 +28,10 @@ from pellucid.evaluation.metrics.statistics import (
     ratio,
     ratios,
 )
+from pellucid.evaluation.trust.rows import trust_row
+from pellucid.report.pages import certified_maps, discovery, trust
+from pellucid.report.tables import cells
+from pellucid.report.tables.metrics import metric
 from pellucid.types import InputError
 from pellucid.utils.result import Table
 from pellucid.utils.words import figure_text, whole_percent
@@ -267,6 +271,17 @@ def test_an_interval_that_excludes_0_reads_so_and_no_0_has_a_sign(text_of, sign)
         texts = re.findall(r"[-+]?[\d.]+", figure_text(sign * 0.45, *ends, text_of))
         assert all(float(text) * sign > 0 for text in texts), texts
     assert figure_text(-0.0001, -0.02, 0.03, text_of)[:3].lstrip("+").startswith("0")
+
+
+def test_a_figure_on_a_page_has_as_many_decimals_as_its_interval():
+    """Of trust, discovery and certified maps, and in a study's tables: each lies within its interval as it is read."""
+    estimate = Estimate(0.0004, 0.0001, 0.0006, 40)
+    values = {"value": 0.0004, "low": 0.0001, "high": 0.0006, "n": 40, "reason": None}
+    row = trust_row("place_gain", "cam", estimate)
+    for cell in (trust.figure_cell(row), discovery._figure(estimate), certified_maps._figure(values)):
+        assert (cell["value"], cell["interval"]) == ("0.0004", "[0.0001, 0.0006]")
+    cell = cells.estimate(values, metric("auroc"))
+    assert (cell.value, cell.interval) == ("0.0004", "[0.0001, 0.0006]")
 
 
 def test_a_mean_with_an_interval_says_how_many_classes_are_left_out():

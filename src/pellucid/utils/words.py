@@ -145,9 +145,19 @@ def figure_text(value: float, low: float | None, high: float | None, text_of: Ca
         ('0.0034 [0.0001, 0.0070]', '0.00 [-0.01, 0.02]')
     """
     interval = interval_text(low, high, text_of)
-    if low is None or high is None or not interval:
+    return f"{value_text(value, low, high, text_of)} {interval}".rstrip()
+
+
+def value_text(value: float, low: float | None, high: float | None, text_of: Callable[[float], str]) -> str:
+    """A figure with as many decimals as its interval, which stands in a place of its own.
+
+    Example:
+        >>> value_text(0.0004, 0.0001, 0.0006, "{:.3f}".format), value_text(0.4, None, None, "{:.3f}".format)
+        ('0.0004', '0.400')
+    """
+    if low is None or high is None or math.isnan(low):
         return _written(value, None, text_of)
-    return f"{_written(value, _decimals(low, high, text_of), text_of)} {interval}"
+    return _written(value, _decimals(low, high, text_of), text_of)
 
 
 def _decimals(low: float, high: float, text_of: Callable[[float], str]) -> int | None:

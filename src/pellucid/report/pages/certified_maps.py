@@ -15,7 +15,7 @@ from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.perturbed import as_picture, data_address
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.utils.resources import write_text
-from pellucid.utils.words import interval_text
+from pellucid.utils.words import interval_text, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -129,7 +129,7 @@ def _figure(figure: Mapping[str, Any]) -> dict[str, Any]:
             "why": figure["reason"] or "",
         }
     return {
-        "value": number(figure["value"]),
+        "value": value_text(figure["value"], figure["low"], figure["high"], number),
         "undefined": False,
         "interval": interval_text(figure["low"], figure["high"], number),
         "n": figure["n"],

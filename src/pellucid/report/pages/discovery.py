@@ -11,7 +11,7 @@ from pellucid.report.pictures.panels import Panel, picture
 from pellucid.report.pictures.perturbed import as_picture, data_address
 from pellucid.report.tables.metrics import metric, number, p_text
 from pellucid.utils.resources import write_text
-from pellucid.utils.words import heading_name, interval_text
+from pellucid.utils.words import heading_name, interval_text, value_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -143,7 +143,7 @@ def _figure(estimate: Estimate, decimals: int = 3, *, signed: bool = False) -> d
         return number(value, decimals, signed=signed)
 
     return {
-        "value": text(estimate.value),
+        "value": value_text(estimate.value, estimate.low, estimate.high, text),
         "interval": interval_text(estimate.low, estimate.high, text),
         "n": estimate.n,
         "why": estimate.reason or "",

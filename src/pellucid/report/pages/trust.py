@@ -17,7 +17,7 @@ from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.perturbed import as_picture, data_address
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.utils.resources import write_text
-from pellucid.utils.words import interval_text, joined
+from pellucid.utils.words import interval_text, joined, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -267,7 +267,7 @@ def figure_cell(row: TrustRow | None) -> dict[str, Any] | None:
     if np.isnan(row.value):
         return {"value": "undefined", "undefined": True, "interval": "", "n": row.n, "why": row.reason or ""}
     return {
-        "value": number(row.value),
+        "value": value_text(row.value, row.low, row.high, number),
         "undefined": False,
         "interval": interval_text(row.low, row.high, number),
         "n": row.n,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pellucid.evaluation.metrics.verdicts import SHOWN, UNCLEAR, WORSE
 from pellucid.report.tables.metrics import Metric, defined, metric, number, p_text
 from pellucid.report.tables.results_index import MEAN
-from pellucid.utils.words import interval_text, number_of
+from pellucid.utils.words import interval_text, number_of, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -187,7 +187,8 @@ undefined=True, counted='')
     spread = row.get("seed_spread")
     many = sum(defined(s) for s in row.get("seeds") or ()) > 1
     seeds = f"±{number(spread, measure.decimals)} between seeds" if many and defined(spread) else ""
-    value, interval = number(row["value"], measure.decimals), _interval(row, measure)
+    text_of = partial(number, decimals=measure.decimals)
+    value, interval = value_text(row["value"], row.get("low"), row.get("high"), text_of), _interval(row, measure)
     return Cell(value, interval, seeds, row.get("n"), reason, delta, counted=_counted(row))
 
 
