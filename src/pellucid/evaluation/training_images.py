@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pellucid.models.training_record import TrainingRecord
     from pellucid.types import Pixels
 
-COUNTS = ("train", "validation", "test")  # of a drawn dataset: how many images a part has, which changes none of them
+COUNTS = ("train", "validation", "test")  # of the phantom: how many images a part has, which changes none of them
 OPTION = "--allow-training-images (in Python: allow_training_images=True)"
 
 
@@ -186,7 +186,8 @@ def other_options(stages: Sequence[Mapping[str, Any]], dataset: Dataset) -> tupl
         return ()
     old, new = own[-1]["options"], dataset.options
     keys = [key for key in sorted({*old, *new}) if old.get(key) != new.get(key)]
-    keys = [key for key in keys if not (key in COUNTS and isinstance(new.get(key), int))]
+    if dataset.card.name == "phantom":
+        keys = [key for key in keys if key not in COUNTS]
     return tuple(f"{key} = {_shown(old.get(key))} → {_shown(new.get(key))}" for key in keys)
 
 
