@@ -12,17 +12,19 @@ import pytest
 import torch
 from PIL import Image
 from scipy import ndimage
+from scipy.stats import norm
 from sklearn.metrics import accuracy_score
 
 import pellucid as pl
 from helpers.models import small
 from pellucid.audit.elsewhere import corruption_figures
-from pellucid.audit.half_lead import constant_figure, half_lead
+from pellucid.audit.half_lead import CHANCE, constant_figure, half_lead, lead
 from pellucid.audit.settings import AuditSettings
 from pellucid.audit.verdict import _elsewhere
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
-from pellucid.evaluation.metrics.classification import accuracy
+from pellucid.evaluation.metrics.classification import accuracy, auroc
+from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.robustness.corruptions import SEVERITIES, corrupt, logits_corrupted
 from pellucid.evaluation.trust.findings import TrustSettings
 from pellucid.report.charts.corruptions import corruption_charts
@@ -177,6 +179,21 @@ def test_its_interval_is_that_of_resampled_patients():
     rows = rng.integers(0, 600, (4000, 600))
     drawn = (right[1][rows] - right[0][rows] / 2 - constant[rows] / 2).mean(1)
     assert (half["low"], half["high"]) == pytest.approx(tuple(np.quantile(drawn, (0.025, 0.975))), abs=0.006)
+
+
+def test_what_lies_above_chance_is_as_sure_as_the_figure_itself():
+    """Also where one class of a mean has one positive, of which no difference of two estimates has an interval."""
+    rng = np.random.default_rng(3)
+    truth = (rng.random((40, 3)) < 0.4).astype(float)
+    truth[:, 2] = np.arange(40) == 4
+    scores, draws = rng.normal(size=truth.shape) - 2 * truth, Bootstrap(range(40), 200)
+    mean = Replicates.mean([auroc(scores[:, k], truth[:, k], draws) for k in range(3)])
+    figure, contrast = mean.estimate(), lead(mean, CHANCE)
+    moved = [value - CHANCE for value in (figure.value, figure.low, figure.high)]
+    assert [contrast[key] for key in ("value", "low", "high")] == pytest.approx(moved)
+    assert contrast["high"] < 0
+    z = 1.959964 * moved[0] / (moved[2] - moved[0])  # as far from 0 as the interval reaches towards it
+    assert contrast["p"] == pytest.approx(2 * norm.cdf(z), rel=1e-4)
 
 
 def test_half_is_lost_only_where_a_loss_is_shown(monkeypatch):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pellucid.audit.groups import difference_test
 from pellucid.evaluation.metrics.classification import accuracy
+from pellucid.evaluation.metrics.differences import Inference, Z
 from pellucid.evaluation.metrics.validation import one_hot
 
 if TYPE_CHECKING:
@@ -42,7 +44,12 @@ def lead(figure: Replicates, base: Replicates | float) -> dict[str, Any]:
     Returns:
         `value`, `low`, `high`, and `p` of the two-sided test that both are equal; NaN where nothing is known.
     """
-    test = difference_test(figure, base if not isinstance(base, float) else figure * 0.0 + base)
+    if isinstance(base, float):  # no estimate, so this is as sure as the figure, also where a difference of two is not
+        own = figure.estimate()
+        moved = Inference(own.value - base, (own.value - own.low) / Z, (own.high - own.value) / Z)
+        p = moved.p if moved.is_known else math.nan
+        return {"value": moved.value, "low": moved.low, "high": moved.high, "p": p}
+    test = difference_test(figure, base)
     return {**test["difference"], "p": test["p"]}
 
 
