@@ -121,8 +121,8 @@ def test_what_cannot_be_marked_is_refused_with_what_can_be_done():
     assert [one.number for one in markable(discovery, [4, 1, 4])] == [4, 1]
     for numbers, message in (
         ([9], r"runs/x holds no suspect 9: they are numbered from 1 to 5"),
-        ([2], r"suspect 2 \(overall brightness\) is a property of whole images .* augment\.brightness"),
-        ([3], r"suspect 3 \(a metadata\) is a column of the metadata .* train on data"),
+        ([2], r"suspect 2 \(overall brightness\) is a property of whole images, .* augment\.brightness"),
+        ([3], r"suspect 3 \(a metadata\) is a column of the metadata, .* train on data"),
         ([5], r"suspect 5 \(a marked\) is what people marked as the finding, which the network should go by"),
     ):
         with pytest.raises(InputError, match=message):

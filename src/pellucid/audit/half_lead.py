@@ -46,9 +46,9 @@ def lead(figure: Replicates, base: Replicates | float) -> dict[str, Any]:
     """
     if isinstance(base, float):  # no estimate, so this is as sure as the figure, also where a difference of two is not
         own = figure.estimate()
-        moved = Inference(own.value - base, (own.value - own.low) / Z, (own.high - own.value) / Z)
-        p = moved.p if moved.is_known else math.nan
-        return {"value": moved.value, "low": moved.low, "high": moved.high, "p": p}
+        contrast = Inference(own.value - base, (own.value - own.low) / Z, (own.high - own.value) / Z)
+        p = contrast.p if contrast.is_known else math.nan
+        return {"value": contrast.value, "low": contrast.low, "high": contrast.high, "p": p}
     test = difference_test(figure, base)
     return {**test["difference"], "p": test["p"]}
 
