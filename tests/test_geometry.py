@@ -21,6 +21,7 @@ CROP = Geometry("crop", resize=48, interpolation="bicubic")
         InputSpec(1, 320, 256, Geometry("pad", interpolation="lanczos", fill=0.5)),
         InputSpec.square(3, 224, Geometry("crop", resize=256, interpolation="bicubic")),
         InputSpec.square(3, 224, Geometry("crop", interpolation="bilinear", antialias=False)),
+        InputSpec(1, 224, 192, Geometry("cut", interpolation="bicubic")),
         InputSpec.square(3, 224, Geometry("stretch", resize=256, interpolation="box", offset="floor")),
     ],
 )
@@ -44,7 +45,9 @@ def test_what_a_text_means():
         ("crop:1:2:3:4", "not FIT"),
         ("crop:2x3x4", "not FIT"),
         ("crop:256:2²4", "not FIT"),
-        ("cut:224", "fit must be one of stretch, crop, pad; found 'cut'"),
+        ("trim:224", "fit must be one of stretch, crop, cut, pad; found 'trim'"),
+        ("cut:256:224", "cut takes the largest part from the centre .* neither a resize"),
+        ("cut:224:bilinear:floor", "nor a floor"),
         ("crop:224:cubic", "interpolation must be one of bilinear, .*found 'cubic'"),
         ("crop:200:224", "resized to 200 has no crop of 224 × 224"),
         ("pad:256:224", "pad makes the whole image fit and takes no resize"),

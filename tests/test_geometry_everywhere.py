@@ -74,6 +74,7 @@ def model():
 
 def test_a_cache_of_another_geometry_is_not_taken(data, tmp_path):
     specs = [CROP, InputSpec.square(1, 32), InputSpec.parse("crop:36:32:bicubic", 1), InputSpec.parse("pad:32", 1)]
+    specs.append(InputSpec.parse("cut:32", 1))
     paths = {cache_path(data, spec, directory=tmp_path) for spec in specs}
     assert len(paths) == len(specs)
     for spec in [*specs, *specs]:  # the second time from the cache
@@ -147,7 +148,7 @@ def test_results_of_another_function_of_the_same_weights_are_not_taken(model, tm
     assert len({results_key_of(net) for net in nets}) == 4
 
 
-@pytest.mark.parametrize("text", ["crop:40:32:bicubic", "pad:32x48"])
+@pytest.mark.parametrize("text", ["crop:40:32:bicubic", "pad:32x48", "cut:32"])
 def test_a_training_fits_its_images_so(text, tmp_path):
     for name, brightness in (("dark", 40), ("light", 200)):
         for i in range(8):

@@ -70,6 +70,53 @@ def test_where_transformers_rounds_down_and_torchvision_to_even():
     np.testing.assert_array_equal(down, image[3:31].transpose(2, 0, 1))
 
 
+def by_torchxrayvision(image, side, interpolation):
+    """Its XRayCenterCrop (datasets.py of 1.3), of one channel as it is there, and then Pillow's resize."""
+    height, width = image.shape
+    crop = min(height, width)
+    left, top = width // 2 - crop // 2, height // 2 - crop // 2
+    return np.asarray(Image.fromarray(image[top : top + crop, left : left + crop]).resize((side, side), interpolation))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_a_square_that_is_cut_out_first_is_torchxrayvisions(interpolation):
+    for size in (*SIZES, (46, 31), (6, 5), (300, 21)):  # what is cut off is odd, and even
+        image = picture(*size)[:, :, 0]
+        found = fit(image, InputSpec.parse(f"cut:28:{interpolation}", 1))[0]
+        np.testing.assert_array_equal(found, by_torchxrayvision(image, 28, FILTERS[interpolation]))
+
+
+def test_what_lies_beside_a_cut_does_not_reach_into_it():
+    image = np.full((40, 90), 10, dtype=np.uint8)
+    image[:, :25] = image[:, 65:] = 255  # columns 25 to 64 are the square
+    assert (fit(image, InputSpec.parse("cut:13", 1)) == 10).all()
+    assert (fit(image, InputSpec.parse("crop:13", 1)) > 10).any()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.tuples(st.integers(5, 90), st.integers(5, 90)),
+    st.tuples(st.integers(4, 40), st.integers(4, 40)),
+    st.integers(0, 2**32 - 1),
+)
+def test_a_mask_under_a_cut_is_what_its_pixels_become(native, frame, seed):
+    """As the pixels go: the mask's own part cut out, and then Pillow's resize of that."""
+    mask = np.zeros(native, dtype=bool)
+    rng = np.random.default_rng(seed)
+    y, x = (int(rng.integers(0, side)) for side in native)
+    mask[y : y + int(rng.integers(1, 30)), x : x + int(rng.integers(1, 30))] = True
+    placement = Placement.of(InputSpec(1, *frame, Geometry("cut")), native)
+    left, top, across, down = placement.seen
+    height, width = native
+    bounds = np.rint([top * height, left * width, (top + down) * height, (left + across) * width]).astype(int)
+    part = mask[bounds[0] : bounds[2], bounds[1] : bounds[3]]
+    small = Image.fromarray(part.astype(np.uint8) * 255).resize(frame[::-1], FILTERS["box"])
+    found, covered = resize_mask(mask, placement), np.asarray(small) >= 128
+    if covered.any():
+        np.testing.assert_array_equal(found, covered)
+    assert found.any() == part.any()
+
+
 def test_a_square_that_is_stretched_first_and_then_cropped():
     """DeiT's processor in transformers: both sides to 256, whatever they were, then the centre 224."""
     image = picture(40, 70)
@@ -144,6 +191,7 @@ SPECS = st.one_of(
         lambda v: InputSpec(1, v[0], v[1], Geometry("crop", resize=max(v[:2]) + v[2]))
     ),
     st.tuples(st.integers(8, 40), st.integers(8, 40)).map(lambda v: InputSpec(1, *v, Geometry("crop"))),
+    st.tuples(st.integers(8, 40), st.integers(8, 40)).map(lambda v: InputSpec(1, *v, Geometry("cut"))),
     st.tuples(st.integers(8, 40), st.integers(8, 40)).map(lambda v: InputSpec(1, *v, Geometry("pad"))),
     st.tuples(st.integers(8, 40), st.integers(8, 40)).map(lambda v: InputSpec(1, *v)),
     st.tuples(st.integers(8, 40), st.integers(8, 40)).map(

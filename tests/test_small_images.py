@@ -22,7 +22,7 @@ from pellucid.types import InputError, InputSpec
 
 pytestmark = pytest.mark.filterwarnings("ignore::pellucid.data.cache.small_images.SmallImagesWarning")
 COUNT = 2 * BLOCK + 20
-CROPS = ("crop:9:7", "crop:7", "crop:9x6:nearest", "crop:9:7x5")
+CROPS = ("crop:9:7", "crop:7", "crop:9x6:nearest", "crop:9:7x5", "cut:9", "cut:7x5")
 SPECS = (*CROPS, "stretch:12", "stretch:12x20", "stretch:14:11", "pad:12x16")
 
 
@@ -50,7 +50,7 @@ def counted(dataset, text):
     small = []
     for height, width in sizes_of(dataset):
         high, wide = spec.height / height, spec.width / width
-        if spec.geometry.fit == "crop":
+        if spec.geometry.fit in {"crop", "cut"}:
             is_small = height < spec.height or width < spec.width
         elif spec.geometry.fit == "pad":
             is_small = min(high, wide) > 2

@@ -98,7 +98,7 @@ class Batch(NamedTuple):
     marks: Marks | None = None
 
 
-Fit = Literal["stretch", "crop", "pad"]
+Fit = Literal["stretch", "crop", "cut", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "lanczos", "box", "hamming", "nearest"]
 
 _WITHOUT_ANTIALIAS = ("bilinear", "bicubic")  # those that torch's resize knows
@@ -110,17 +110,19 @@ class Geometry:
 
     Attributes:
         fit: `stretch` changes height and width each to what is asked for; `crop` scales both by the same factor and
-            cuts the rectangle out of the centre; `pad` scales both by the same factor until the whole image fits, and
+            cuts the rectangle out of the centre; `cut` first cuts out of the centre the largest part of its shape, and
+            resizes that, as torchxrayvision does; `pad` scales both by the same factor until the whole image fits, and
             fills the rest on both sides alike.
         resize: of `crop`, the shorter side before the rectangle is cut out; None for as small as covers it. Of
             `stretch`, the side of a square that the image is stretched to first, of which the rectangle is then cut
-            out; None for the rectangle itself. `pad` has none.
+            out; None for the rectangle itself. `cut` and `pad` have none.
         interpolation: the filter of the resize. With antialiasing it is Pillow's of that name, which averages over all
             source pixels when it shrinks; `bilinear` is Pillow's triangle.
         antialias: False for `torch.nn.functional.interpolate` without antialiasing (align_corners=False), bilinear or
             bicubic, rounded to the image's own bits; as torchvision's resize of a tensor with antialias=False.
         offset: where a crop begins when an odd number of pixels is cut off: `round` to the even one, as torchvision and
-            timm do, or `floor`, as transformers does.
+            timm do, or `floor`, as transformers does. A `cut` begins where torchxrayvision's does: at half of the image
+            less half of the part, each rounded down.
         fill: of `pad`, the value of what is beside the image, from 0 (black) to 1 (white).
 
     Raises:
@@ -150,6 +152,10 @@ class Geometry:
             raise InputError(f"resize must be a positive whole number of pixels; found {self.resize!r}.")
         if self.fit == "pad" and self.resize is not None:
             raise InputError(f"pad makes the whole image fit and takes no resize; found {self.resize}.")
+        if self.fit == "cut" and (self.resize is not None or self.offset != "round"):
+            raise InputError(
+                "cut takes the largest part from the centre and resizes that: it has neither a resize nor a floor."
+            )
         if not self.antialias and self.interpolation not in _WITHOUT_ANTIALIAS:
             raise InputError(
                 f"without antialiasing there are {' and '.join(_WITHOUT_ANTIALIAS)}; found {self.interpolation}."

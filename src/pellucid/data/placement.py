@@ -55,7 +55,8 @@ class Placement:
 
         The rules are those of torchvision's `Resize` and `CenterCrop` for `crop` (a shorter side exactly, the longer
         one rounded down), and of timm's `ResizeKeepRatio` for `pad` and for a crop that is not square and has no
-        `resize` (both rounded to the nearest). An image smaller than the frame is enlarged as they do.
+        `resize` (both rounded to the nearest); of `cut` see `centred_part`. An image smaller than the frame is enlarged
+        as they do.
 
         Raises:
             InputError: no size of an image whose place depends on it.
@@ -65,6 +66,11 @@ class Placement:
             return cls(native, frame, frame)
         if native is None:
             raise InputError(f"where an image lies depends on its own height and width for {spec.preprocess}.")
+        if geometry.fit == "cut":
+            top, left, *part = centred_part(frame, native)
+            down, across = (of / own for of, own in zip(frame, part, strict=True))
+            whole = [side * of / own for side, of, own in zip(native, frame, part, strict=True)]
+            return cls(native, frame, (whole[0], whole[1]), -top * down, -left * across)
         if geometry.fit == "stretch":
             scaled = (geometry.resize or 0,) * 2
         elif geometry.fit == "crop" and (geometry.resize is not None or spec.height == spec.width):
@@ -93,6 +99,13 @@ class Placement:
     def is_whole(self) -> bool:
         """Whether the image is the frame: nothing is cut off, and nothing lies beside it."""
         return (self.top, self.left, *self.scaled) == (0, 0, *self.frame)
+
+    @property
+    def is_part(self) -> bool:
+        """Whether the frame is a part of the image that does not lie on whole pixels of the scaled one, as of a cut."""
+        ends = (self.top + self.scaled[0] - self.frame[0], self.left + self.scaled[1] - self.frame[1])
+        is_whole = all(float(side).is_integer() for side in (*self.scaled, self.top, self.left))
+        return not is_whole and max(self.top, self.left) <= 0 and min(ends) > -1e-6  # but for rounding
 
     @property
     def seen(self) -> Fractions:
@@ -186,6 +199,20 @@ class Placement:
         if self.native is None:
             raise InputError("the image's own height and width are not known here.")
         return self.native
+
+
+def centred_part(frame: tuple[int, int], native: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest part of an image that has the shape of a frame, out of its centre: top, left, height and width.
+
+    It begins where torchxrayvision's `XRayCenterCrop` does, at half of the image less half of the part.
+
+    Example:
+        >>> centred_part((224, 224), (301, 250)), centred_part((2, 4), (10, 10))
+        ((25, 0, 250, 250), (3, 0, 5, 10))
+    """
+    ratio = min(own / of for own, of in zip(native, frame, strict=True))
+    height, width = (max(min(round(of * ratio), own), 1) for own, of in zip(native, frame, strict=True))
+    return native[0] // 2 - height // 2, native[1] // 2 - width // 2, height, width
 
 
 def is_plain_stretch(spec: InputSpec) -> bool:

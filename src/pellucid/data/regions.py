@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.data.placement import Placement
+from pellucid.data.placement import Fractions, Placement
 from pellucid.types import InputError
 from pellucid.utils.resources import nearest
 
@@ -211,6 +211,8 @@ def resize_mask(mask: npt.NDArray[np.bool_], frame: int | Placement) -> npt.NDAr
     frame.
     """
     placement = _placement(frame)
+    if placement.is_part:
+        return _resize_mask(mask, *placement.frame, placement.seen)
     height, width = (int(side) for side in placement.scaled)
     scaled = _resize_mask(mask, height, width)
     if placement.is_whole:
@@ -222,22 +224,35 @@ def resize_mask(mask: npt.NDArray[np.bool_], frame: int | Placement) -> npt.NDAr
     return placed
 
 
-def _resize_mask(mask: npt.NDArray[np.bool_], height: int, width: int) -> npt.NDArray[np.bool_]:
+WHOLE: Fractions = (0.0, 0.0, 1.0, 1.0)
+
+
+def _resize_mask(
+    mask: npt.NDArray[np.bool_], height: int, width: int, part: Fractions = WHOLE
+) -> npt.NDArray[np.bool_]:
+    """A mask, or a part of it (x, y, width and height as fractions), at another size."""
     if mask.ndim != 2 or 0 in mask.shape:
         raise InputError(f"a mask must be a non-empty (H, W) array; found shape {mask.shape}.")
-    if mask.shape == (height, width):
+    if mask.shape == (height, width) and part == WHOLE:
         return mask.astype(bool)
     from PIL import Image
 
-    small = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX)
+    (high, wide), (x, y, share_across, share_down) = mask.shape, part
+    box = (x * wide, y * high, (x + share_across) * wide, (y + share_down) * high)
+    small = Image.fromarray(mask.astype(np.uint8) * 255).resize((width, height), Image.Resampling.BOX, box)
     covered = np.asarray(small)
     resized = covered >= 128
     if resized.any() or not mask.any():
         return resized
     if covered.any():
         return np.asarray(covered == covered.max())
-    row, column = np.argwhere(mask)[0]
-    resized[row * height // mask.shape[0], column * width // mask.shape[1]] = True
+    rows, columns = np.nonzero(mask)  # too small to colour a single pixel: where one of its own is
+    down, across = (np.maximum(at - start, 0) * side / (end - start) for at, start, end, side in (
+        (rows, box[1], box[3], height), (columns, box[0], box[2], width)
+    ))  # fmt: skip
+    inside = (rows + 0.5 > box[1]) & (rows + 0.5 < box[3]) & (columns + 0.5 > box[0]) & (columns + 0.5 < box[2])
+    for row, column in np.stack([down, across], 1)[inside].astype(int)[:1]:
+        resized[row, column] = True
     return resized
 
 

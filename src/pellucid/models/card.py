@@ -81,7 +81,10 @@ class FeatureFields(_Part):
 class GeometryFields(_Part):
     """How an image is brought to the network's height and width; see `types.Geometry`."""
 
-    fit: Fit = Field("stretch", description="`crop`: the shorter side to `resize`, then the centre; `pad`: all of it")
+    fit: Fit = Field(
+        "stretch",
+        description="`crop`: the shorter side to `resize`, then the centre; `cut`: the centre first; `pad`: all of it",
+    )
     resize: int | None = Field(None, description="of `crop`, the shorter side before the centre is cut out; the crop's")
     interpolation: Interpolation = Field("bilinear", description="the filter of the resize")
     antialias: bool = Field(True, description="false for torch's resize without it, Pillow's otherwise")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pellucid.data.placement import Placement
     from pellucid.types import InputSpec
 
+CROPS = ("crop", "cut")  # geometries that take as much as covers the frame
 FAR = 2
 """Without a crop: images that are enlarged to more than so many times their height or width are told of."""
 _BLURRED = {True: "It looks blurred", False: "They look blurred"}
@@ -66,7 +67,7 @@ smallest has 31 × 90 pixels. They look blurred to it.'
             return ""
         one, (height, width) = self.images == 1, self.smallest
         what = f"{'was' if one else 'were'} enlarged for the network"
-        if spec.geometry.fit == "crop":
+        if spec.geometry.fit in CROPS:
             what = f"{'is' if one else 'are'} smaller than the crop {_size(spec)} and {what}"
         else:
             what = f"{what} {_size(spec)} to more than twice {'its' if one else 'their'} height or width"
@@ -82,7 +83,7 @@ smallest has 31 × 90 pixels. They look blurred to it.'
 def small_image(place: Placement, spec: InputSpec) -> SmallImages:
     """One image as a count: 1 where it is lower or narrower than the crop, or, without a crop, `FAR` enlarged."""
     assert place.native is not None
-    if spec.geometry.fit == "crop":
+    if spec.geometry.fit in CROPS:
         small = any(own < cut for own, cut in zip(place.native, place.frame, strict=True))
     else:
         small = any(scaled > FAR * own for own, scaled in zip(place.native, place.scaled, strict=True))

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from pellucid.data.decoding.pixel_limit import max_pixels
-from pellucid.data.placement import Placement
+from pellucid.data.placement import Placement, centred_part
 from pellucid.types import InputError
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ _FILTERS = {
 def fit(image: Pixels, spec: InputSpec) -> Pixels:
     """Fit an image to a network: (H, W) or (H, W, 3) → (channels, height, width), uint8 or uint16 as it was.
 
-    The whole image is resized as `Placement.of` says, then the frame is cut out of it, or it is padded. With
+    The whole image is resized as `Placement.of` says, then the frame is cut out of it, or it is padded; with `cut` the
+    centre is cut out first (`centred_part`), and what lies beside it takes no part in the resize. With
     antialiasing the resize is Pillow's, on 8 bits as torchvision's and timm's pipelines have it, on 16 bits in
     floating point; its filters average over all source pixels where they shrink. Without, it is torch's
     ``interpolate(align_corners=False)``. Both are rounded to the image's bits, and what a filter overshoots is cut off
@@ -54,7 +55,13 @@ def fit(image: Pixels, spec: InputSpec) -> Pixels:
         raise InputError(f"an image must be uint8 or uint16 (H, W) or (H, W, 3); found {image.dtype} {image.shape}.")
     if spec.channels == 1 and image.ndim == 3:
         image = _to_gray(image)
-    placement = Placement.of(spec, (image.shape[0], image.shape[1]))
+    native = (image.shape[0], image.shape[1])
+    if spec.geometry.fit == "cut":
+        top, left, height, width = centred_part((spec.height, spec.width), native)
+        image = np.ascontiguousarray(image[top : top + height, left : left + width])
+        placement = Placement.whole(spec.height, spec.width)
+    else:
+        placement = Placement.of(spec, native)
     scaled = (int(placement.scaled[0]), int(placement.scaled[1]))
     if scaled[0] * scaled[1] > max_pixels():
         raise InputError(

@@ -58,8 +58,7 @@ def build(request: Request) -> Built:
         options=options,
         classes=tuple(facts["labels"][k] for k in places) if own else None,
         task="multilabel",
-        # its own pipeline cuts the largest square out of the middle, and then resizes that
-        input_spec=InputSpec.square(1, size, Geometry("crop", offset="floor")),
+        input_spec=InputSpec.square(1, size, Geometry("cut")),
         mean=MEAN,
         std=STD,
         outputs="logits",
