@@ -33,10 +33,10 @@ from pellucid.report.pages import certified_maps, discovery, trust
 from pellucid.report.tables import cells
 from pellucid.report.tables.metrics import metric
 from pellucid.types import InputError
-from pellucid.utils.result import Table
-from pellucid.utils.words import figure_text, whole_percent
+from pellucid.utils.result import Footnotes, Table
+from pellucid.utils.words import figure_text, interval_text, value_text, whole_percent
 from pellucid.verbs.evaluate import Evaluation
-from pellucid.verbs.figures import FigureCells
+from pellucid.verbs.figures import FigureCells, figure_cell
 
 PATIENTS = ["ann", "bob", "ann", "eve", "bob", "ann", "joe"]
 
@@ -273,6 +273,37 @@ def test_an_interval_that_excludes_0_reads_so_and_no_0_has_a_sign(text_of, sign)
     assert figure_text(-0.0001, -0.02, 0.03, text_of)[:3].lstrip("+").startswith("0")
 
 
+@pytest.mark.parametrize("text_of", ["{:.2f}".format, "{:.3f}".format, "{:+.2f}".format, whole_percent])
+@pytest.mark.parametrize("bar", [0.5, 0.4973, 1 / 3, -0.02, 0.0, 1.0])
+def test_an_end_of_an_interval_reads_on_its_side_of_the_bar_that_a_verdict_is_about(text_of, bar):
+    """Whatever the distance, on both sides; the bar has the same decimals, and what is the bar reads as it."""
+    scale = 100 if text_of is whole_percent else 1
+
+    def read(text):
+        return float(text.replace("%", "").strip()) / scale
+
+    for near in (0.3, 0.02, 0.004, 0.0007, 0.00006, 0.000002):
+        for low, high in (
+            (bar + near, bar + 0.4),
+            (bar - 0.4, bar - near),
+            (bar - near, bar + 0.4),
+            (bar - 0.4, bar + near),
+        ):
+            written = read(value_text(bar, low, high, text_of, [bar]))
+            texts = interval_text(low, high, text_of, [bar])[1:-1].split(", ")
+            for text, end in zip(texts, (low, high), strict=True):
+                if text.startswith("just"):
+                    assert read(text.split(maxsplit=2)[2]) == written
+                    assert near < 0.0001
+                    assert text.split()[1] == ("above" if end > bar else "below")
+                else:
+                    assert (read(text) > written) == (end > bar), (texts, written)
+                    assert read(text) != written
+    same = text_of(bar)
+    assert interval_text(bar, bar + 0.3, text_of, [bar]).startswith(f"[{same},")
+    assert interval_text(bar + 1e-16, bar + 0.3, text_of, [bar]).startswith(f"[{same},")  # but for rounding
+
+
 def test_a_figure_on_a_page_has_as_many_decimals_as_its_interval():
     """Of trust, discovery and certified maps, and in a study's tables: each lies within its interval as it is read."""
     estimate = Estimate(0.0004, 0.0001, 0.0006, 40)
@@ -282,6 +313,23 @@ def test_a_figure_on_a_page_has_as_many_decimals_as_its_interval():
         assert (cell["value"], cell["interval"]) == ("0.0004", "[0.0001, 0.0006]")
     cell = cells.estimate(values, metric("auroc"))
     assert (cell.value, cell.interval) == ("0.0004", "[0.0001, 0.0006]")
+
+
+@pytest.mark.parametrize(
+    ("low", "said", "ends"),
+    [
+        (0.5004, "not refuted", "[0.5004, 0.5500]"),
+        (0.4996, "unclear", "[0.4996, 0.5500]"),
+        (0.5, "unclear", "[0.500, 0.550]"),
+        (0.503, "not refuted", "[0.503, 0.550]"),
+    ],
+)
+def test_a_figure_of_trust_reads_on_its_side_of_the_bar_on_the_page_and_in_the_terminal(low, said, ends):
+    row = trust_row("dependence_rank", "cam", Estimate(0.52, low, 0.55, 40))
+    assert (row.bar, row.verdict) == (0.5, said)
+    assert trust.figure_cell(row)["interval"] == ends
+    shown = figure_cell(row, 2, Footnotes(), row.reason, [0.5])
+    assert shown.endswith(ends if low != 0.5 else "[0.50, 0.55]")
 
 
 def test_a_mean_with_an_interval_says_how_many_classes_are_left_out():

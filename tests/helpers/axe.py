@@ -16,8 +16,10 @@ ALIKE = r"""() => {
 }"""
 
 
-def violations(page, *schemes):
+def violations(page, *schemes, colours_only=False):
     """Each rule that a page breaks, with the first elements that do; `schemes` are those it is looked at in.
+
+    In every scheme but the first, and in the first if `colours_only`, only the rules of colours are looked at.
 
     Of the rows of a table that differ in their texts alone, two are left on the page, an odd and an even one: axe looks
     at every cell, of tables that have thousands.
@@ -26,7 +28,7 @@ def violations(page, *schemes):
     complaints = []
     for number, scheme in enumerate(schemes or ("light", "dark")):
         page.emulate_media(color_scheme=scheme)
-        rules = {"runOnly": COLOURS} if number else {}  # all of them once
+        rules = {"runOnly": COLOURS} if number or colours_only else {}  # all of them once
         broken = Axe().run(page, options={"resultTypes": ["violations"], **rules}).response["violations"]
         complaints += [
             (scheme, one["id"], [node["html"][:120] + node["failureSummary"] for node in one["nodes"][:3]])

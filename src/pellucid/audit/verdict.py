@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from pellucid.audit.classification import OWN
@@ -15,7 +16,7 @@ from pellucid.report.tables.corruptions import is_below, lost_at, severities_tex
 from pellucid.report.tables.metrics import METRICS, defined, method_label, number, p_text, readable, small_share
 from pellucid.report.tables.pivot import strength_of
 from pellucid.report.tables.results_index import MEAN, ResultsIndex
-from pellucid.utils.words import figure_text, joined, number_of
+from pellucid.utils.words import figure_text, joined, number_of, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -159,8 +160,8 @@ def _ranks(index: ResultsIndex) -> Statement:
         if several
         else "of a class is ranked above one of another class"
     )
-    text = f"An image {pair} with a chance of {_shown(row, _decimals(row, HALF))} (mean AUROC; 0.5 is chance)."
-    figure = f"(mean AUROC {number(row['value'], 2)})"
+    text = f"An image {pair} with a chance of {_shown(row, HALF)} (mean AUROC; 0.5 is chance)."
+    figure = f"(mean AUROC {_value(row, HALF)})"
     if row["low"] > HALF:
         return Statement("holds", "classification", f"tells the classes apart {figure}", text)
     if row["high"] < HALF:
@@ -182,10 +183,10 @@ def _beats_constant(index: ResultsIndex) -> Statement:
         text = f"How often it is right cannot be said: {_why(row)}."
         return Statement("unclear", "classification", "", text, _mend(row, MORE))
     several = index.results["data"]["task"] == "multilabel"
-    text = f"It is right on {_shown(row, _decimals(row, baseline))} of the {'labels' if several else 'images'}; always "
+    text = f"It is right on {_shown(row, baseline)} of the {'labels' if several else 'images'}; always "
     text += f"giving the most frequent answer{' of each label' if several else ''} is right on "
-    text += f"{small_share(baseline)} of them."
-    figure = f"(accuracy {number(row['value'], 2)})"
+    text += f"{_bar(baseline, row)} of them."
+    figure = f"(accuracy {_value(row, baseline)})"
     if row["low"] > baseline:
         return Statement("holds", "classification", f"beats a constant answer {figure}", text)
     if row["high"] <= baseline:
@@ -226,7 +227,7 @@ def _classes(index: ResultsIndex) -> list[Statement]:
     if not missed:
         return statements
     if bad := [r for r in missed if r["high"] < HALF]:
-        names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in bad], 4)
+        names = listed([f"{readable(r['class'])} ({_shown(r, HALF)})" for r in bad], 4)
         text = f"It finds fewer than half of the images of {names}."
         short = f"misses most images of {listed([readable(r['class']) for r in bad], 2)}"
         whose = listed([readable(r["class"]) for r in bad], 4)
@@ -237,7 +238,7 @@ def _classes(index: ResultsIndex) -> list[Statement]:
             advice = LOOK if len(bad) == 2 else _advice_on_two(*(readable(n) for n in next(iter(pairs.items()))))
         statements.append(Statement("fails", "classes", short, text, advice))
     if bad := [r for r in alarms if r["high"] < HALF]:
-        names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in bad], 4)
+        names = listed([f"{readable(r['class'])} ({_shown(r, HALF)})" for r in bad], 4)
         text = f"It says {names} on more than half of the images without it (in brackets: the specificity)."
         which = listed([readable(r["class"]) for r in bad], 2)
         short = f"reports {which} on most images without {'it' if len(bad) == 1 else 'them'}"
@@ -246,7 +247,7 @@ def _classes(index: ResultsIndex) -> list[Statement]:
     open_ = [r for r in missed if r["low"] < HALF <= r["high"]]
     good = [r for r in missed if r["low"] >= HALF]
     if good and len(good) < len(missed):
-        names = listed([f"{readable(r['class'])} ({_shown(r, _decimals(r, HALF))})" for r in reversed(good)], 4)
+        names = listed([f"{readable(r['class'])} ({_shown(r, HALF)})" for r in reversed(good)], 4)
         short = f"finds most images of {listed([readable(r['class']) for r in reversed(good)], 2)}"
         statements.append(Statement("holds", "classes", short, f"It finds at least half of the images of {names}."))
     if all(s.kind == "unclear" for s in statements) and not open_:
@@ -285,7 +286,7 @@ def _finds_all(rows: Sequence[Mapping[str, Any]], classes: int, silent: int, nou
         silent: of how many it gives no answer on some images.
         noun: what a class is called.
     """
-    text = f"The {noun} that it misses most is {readable(rows[0]['class'])}, of which it finds {_shown(rows[0])}."
+    text = f"The {noun} that it misses most is {readable(rows[0]['class'])}, of which it finds {_shown(rows[0], HALF)}."
     short, others = f"finds more than half of every {noun}", classes - len(rows)
     if others:
         short += f" that can be judged ({len(rows):,} of {classes:,})"
@@ -307,14 +308,14 @@ def _calibrated(index: ResultsIndex) -> list[Statement]:
     if row is None or over is None or not _whole(row):
         text = f"Its confidences cannot be judged: {_why(row)}."
         return [Statement("unclear", "calibration", "", text, _mend(row, MORE))]
-    error = _shown(row, _decimals(row, CALIBRATED))
+    error = _shown(row, CALIBRATED)
     text = f"Its confidences are off by {error} (calibration error; up to {CALIBRATED:g} is taken as good)"
     short = amount = ""
     if _whole(over) and over["low"] > 0:
-        short, amount = "is too sure of itself", _shown(over, _decimals(over, CALIBRATED))
+        short, amount = "is too sure of itself", _shown(over, CALIBRATED)
     elif _whole(over) and over["high"] < 0:
         turned = {"value": -over["value"], "low": -over["high"], "high": -over["low"]}
-        short, amount = "is right more often than it says", _shown(turned, _decimals(turned, CALIBRATED))
+        short, amount = "is right more often than it says", _shown(turned, CALIBRATED)
     if short and row["low"] <= CALIBRATED and max(over["low"], -over["high"]) > CALIBRATED:
         text = (  # what shows it comes first: the interval of the error alone does not
             f"It {short}, by {amount} on average, and so by more than the {CALIBRATED:g} up to which its confidences "
@@ -392,7 +393,7 @@ def _elsewhere(results: Mapping[str, Any]) -> list[Statement]:
         text = (
             f"It keeps less than half of its lead over a constant answer under {listed(texts, 9)}; on the same images "
         )
-        text += f"uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(broken))}."
+        text += f"uncorrupted it has {_shown(clean, base)}{_worse(figures, measure, set(broken))}."
         short = f"does not withstand {listed([corruption_label(name) for name in broken], 3)}"
         return [Statement("fails", "elsewhere", short, text, CORRUPTED)]
     moderate = [r for r in figures["rows"] if r["severity"] == MODERATE]
@@ -437,7 +438,7 @@ def _worse(figures: Mapping[str, Any], measure: str, but: Collection[str] = ()) 
     if not worse:
         return ""
     texts = [_where(cells[name, at[0]], at, measure) for name, at in worse.items()]
-    without = "" if but else f", which has {_shown(figures['clean'])},"
+    without = "" if but else f", which has {_shown(figures['clean'], figures['base'])},"
     return f". It is worse than uncorrupted{without} under {listed(texts, 9)}"
 
 
@@ -461,8 +462,8 @@ def _below_constant(figures: Mapping[str, Any], measure: str) -> Statement:
         return Statement("unclear", "elsewhere", "", text, advice)
     texts = [_where(own[0], [r["severity"] for r in own], measure) for own in below.values()]
     text = (
-        f"It is worse than a constant answer ({number(base, 2)} on these {figures['images']:,} images) under "
-        f"{listed(texts, 9)}; uncorrupted it has {_shown(clean)}{_worse(figures, measure, set(below))}."
+        f"It is worse than a constant answer ({_bar(base, clean)} on these {figures['images']:,} images) under "
+        f"{listed(texts, 9)}; uncorrupted it has {_shown(clean, base)}{_worse(figures, measure, set(below))}."
     )
     short = f"is worse than a constant answer under {listed([corruption_label(name) for name in below], 3)}"
     return Statement("fails", "elsewhere", short, text, CORRUPTED)
@@ -487,8 +488,8 @@ def _better(results: Mapping[str, Any], rival: Mapping[str, Any]) -> Statement:
         text = f"Whether it is better than {rival['label']} cannot be said: {why}."
         return Statement("unclear", "comparison", "", text, _mend(row, "Compare on more images."))
     text = (
-        f"Its accuracy less that of {rival['label']} on the same images is {_shown(difference)} (McNemar, corrected "
-        f"for {rival['tests']} {'test' if rival['tests'] == 1 else 'tests'}: {_p(p)})."
+        f"Its accuracy less that of {rival['label']} on the same images is {_shown(difference, 0.0)} (McNemar, "
+        f"corrected for {rival['tests']} {'test' if rival['tests'] == 1 else 'tests'}: {_p(p)})."
     )
     better = row["value"] > row["other"]["value"]
     favoured, record = (
@@ -555,7 +556,7 @@ def _attacked(index: ResultsIndex) -> list[Statement]:
     area = index.row("ara", "ara_attack", index.variants[0])
     if statements and area is not None and defined(area["value"]):
         why = f": {area['reason']}" if area.get("reason") else "" if _whole(area) else f": {_why(area)}"
-        text = f" Its Accuracy-Robustness Area is {_shown(area, 4)} (root mean square per pixel{why})."
+        text = f" Its Accuracy-Robustness Area is {_shown(area, decimals=4)} (root mean square per pixel{why})."
         alarms = [f" {alarm[:1].upper()}{alarm[1:]}" for alarm in (index.results.get("ara") or {}).get("alarms", [])]
         statements[0] = replace(statements[0], text="".join([statements[0].text, text, *alarms]))
     return statements
@@ -581,13 +582,14 @@ def _least_below(sizes: Sequence[str], attacks: Mapping[str, Any]) -> str | None
 
 def _below(size: str, row: Mapping[str, Any] | None, base: float, measure: str, lead: Mapping[str, Any]) -> Statement:
     """That it is worse than a constant answer under changes of a size."""
-    figure = "" if row is None else f"its {measure} is {_shown(row)}"
+    figure = "" if row is None else f"its {measure} is {_shown(row, base)}"
+    bar = number(base, 2) if row is None else _bar(base, row)
     if measure == "mean AUROC":
-        text, what = f"Under {_size(size)} {figure}, below chance ({number(base, 2)}).", "chance"
+        text, what = f"Under {_size(size)} {figure}, below chance ({bar}).", "chance"
     else:
         what = "a constant answer"
         text = (
-            f"Under {_size(size)} {figure}, worse than a constant answer, which has {number(base, 2)} on the same "
+            f"Under {_size(size)} {figure}, worse than a constant answer, which has {bar} on the same "
             f"images (paired, {_p(lead['p'])})."
         )
     changes = "changes too small to see" if _is_unseen(size) else f"changes of at most {_size(size)}"
@@ -613,7 +615,7 @@ def _withstands(
     before, after = (number(one["value"], 2) for one in (clean, attacked))
     change = f"leaves its {measure} at" if before == after else f"brings its {measure} from {before} to"
     hint = ", which people do not see," if unseen else ""
-    text = f"A change of at most {_size(size)}{hint} {change} {_shown(attacked)}."
+    text = f"A change of at most {_size(size)}{hint} {change} {_shown(attacked, base)}."
     changes = "changes too small to see" if unseen else f"changes of at most {_size(size)}"
     if clean["low"] <= base:
         text += (
@@ -709,11 +711,11 @@ def _how_it_fails(method: str, rows: Sequence[Mapping[str, Any]]) -> str:
     texts = []
     attacked = [r for r in rows if r["measure"] == RANK]
     if others := [r for r in rows if r["measure"] != RANK]:
-        which = "; ".join(f"{r['label']} ({_shown(r, _decimals(r, r['bar']))}, {_on_how_many(r)})" for r in others)
+        which = "; ".join(f"{r['label']} ({_shown(r, r['bar'])}, {_on_how_many(r)})" for r in others)
         texts.append(f"{method_label(method)} fails: {which}.")
     texts += [
         f"An attack that leaves the answer alone turns {method_label(method)}'s map into another (rank correlation "
-        f"{_shown(r, _decimals(r, r['bar']))}, {_on_how_many(r)})."
+        f"{_shown(r, r['bar'])}, {_on_how_many(r)})."
         for r in attacked
     ]
     return " ".join(texts)
@@ -768,16 +770,10 @@ def _by_how_much(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     texts = [
-        f"{method_label(r['method'])} less {r['best']} {_shown(r, _decimals(r))}, {number_of(r['n'], 'finding(s)')}"
+        f"{method_label(r['method'])} less {r['best']} {_shown(r, 0.0)}, {number_of(r['n'], 'finding(s)')}"
         for r in rows
     ]
     return f" (average precision: {'; '.join(texts)})"
-
-
-def _decimals(row: Mapping[str, Any], bar: float = 0.0) -> int:
-    """Two; three where an end of the interval would read as the bar, on whose side of it a verdict hangs."""
-    ends = [row[end] for end in ("low", "high") if defined(row[end])]
-    return 3 if any(end != bar and number(end, 2) == number(bar, 2) for end in ends) else 2
 
 
 def _seen(results: Mapping[str, Any]) -> list[Statement]:
@@ -828,9 +824,21 @@ def _whole(row: Mapping[str, Any]) -> bool:
     return all(defined(row[key]) for key in ("value", "low", "high"))
 
 
-def _shown(row: Mapping[str, Any], decimals: int = 2) -> str:
-    text = figure_text(row["value"], row["low"], row["high"], lambda one: number(one, decimals))
+def _shown(row: Mapping[str, Any], *bars: float, decimals: int = 2) -> str:
+    """A figure with its interval; `bars` are the values on whose side of it a verdict hangs."""
+    text = figure_text(row["value"], row["low"], row["high"], partial(number, decimals=decimals), bars)
     return text if "[" in text else f"{text} [no interval]"
+
+
+def _value(row: Mapping[str, Any], bar: float) -> str:
+    """The same figure without its interval."""
+    return value_text(row["value"], row["low"], row["high"], partial(number, decimals=2), [bar])
+
+
+def _bar(bar: float, row: Mapping[str, Any]) -> str:
+    """A bar with as many decimals as the figure beside it; more where these would show nothing of it."""
+    text = value_text(bar, row["low"], row["high"], partial(number, decimals=2), [bar])
+    return text if bar >= 0.01 else small_share(bar)
 
 
 def _why(row: Mapping[str, Any] | None) -> str:

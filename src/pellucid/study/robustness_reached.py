@@ -51,7 +51,7 @@ def not_robust(study: StudyConfig, rows: Sequence[Row]) -> list[str]:
             row = under_attack.get((stage.label, str(size)))
             if row is None or math.isnan(row.value) or not row.high < CHANCE:
                 continue
-            area = figure_text(row.value, row.low, row.high, text_of)
+            area = figure_text(row.value, row.low, row.high, text_of, [CHANCE])
             sentences.append(
                 f"{stage.label} is not robust: it was trained with attacks of {trained}, and under {size} its "
                 f"{metric('auroc').label} is {area} (n {row.n}), below chance. So nothing here speaks of robust "

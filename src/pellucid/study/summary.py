@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pellucid.evaluation.metrics.comparison import Row
 from pellucid.evaluation.metrics.verdicts import ALPHA, BETTER, NO_WORSE, SAME, SHOWN, WORSE, answered
-from pellucid.report.tables.cells import no_margin
+from pellucid.report.tables.cells import bars_of, no_margin
 from pellucid.report.tables.metrics import defined, method_label, metric, number, p_text, readable
 from pellucid.report.tables.results_index import MEAN, NETWORKS_ALONE
 from pellucid.study.conclusions import PRIMARY
@@ -165,7 +165,7 @@ def _figures(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     assert difference is not None
     question, answer = _question(row)
     text_of = partial(number, decimals=digits, signed=True)
-    change = figure_text(difference["value"], answer["low"], answer["high"], text_of)
+    change = figure_text(difference["value"], answer["low"], answer["high"], text_of, bars_of(difference))
     sampled = "other trainings and patients" if question == "recipes" else "other patients"
     raw, corrected = answer["p"], answer["p_corrected"]
     if difference["aim"] == "no worse":  # the p of what is said

@@ -101,14 +101,17 @@ def figure_records(measured: Sequence[Row]) -> list[dict[str, Any]]:
     return [{k: v for k, v in row.to_json().items() if k not in _OF_SEVERAL} for row in measured]
 
 
-def figure_cell(one: Estimate | Row | TrustRow, decimals: int, notes: Footnotes, reason: str | None) -> str:
+def figure_cell(
+    one: Estimate | Row | TrustRow, decimals: int, notes: Footnotes, reason: str | None, bars: Sequence[float] = ()
+) -> str:
     """A figure with its interval; of one that is undefined or has none, the mark of the note that says why.
 
     Args:
         one: the figure.
-        decimals: of its numbers, more where the ends of its interval would read the same.
+        decimals: of its numbers, more where the ends of its interval would read the same, or as a bar.
         notes: what stands under the table.
         reason: why it is undefined or has no interval; None where that is not known.
+        bars: values on whose side of them the interval lies decides what is said of it.
 
     Example:
         >>> notes = Footnotes()
@@ -122,7 +125,7 @@ def figure_cell(one: Estimate | Row | TrustRow, decimals: int, notes: Footnotes,
     text_of = partial(number, decimals=decimals)
     if one.low != one.low and reason:
         return f"{text_of(one.value)} [no interval]{notes.mark(reason)}"
-    return figure_text(one.value, one.low, one.high, text_of)
+    return figure_text(one.value, one.low, one.high, text_of, bars)
 
 
 def is_over_several(row: Row, measured: Sequence[Row]) -> bool:

@@ -279,5 +279,6 @@ def _built_as(model: Model) -> object:
 def _shown(row: TrustRow | None, notes: Footnotes) -> str:
     if row is None:
         return "–"
-    parts = [figure_cell(row, 2, notes, row.reason), row.verdict]
+    bars = [] if row.bar is None else [row.bar]
+    parts = [figure_cell(row, 2, notes, row.reason, bars), row.verdict]
     return " ".join(part for part in parts if part)

@@ -266,10 +266,11 @@ def figure_cell(row: TrustRow | None) -> dict[str, Any] | None:
         return None
     if np.isnan(row.value):
         return {"value": "undefined", "undefined": True, "interval": "", "n": row.n, "why": row.reason or ""}
+    bars = [] if row.bar is None else [row.bar]
     return {
-        "value": value_text(row.value, row.low, row.high, number),
+        "value": value_text(row.value, row.low, row.high, number, bars),
         "undefined": False,
-        "interval": interval_text(row.low, row.high, number),
+        "interval": interval_text(row.low, row.high, number, bars),
         "n": row.n,
         "why": row.reason or "",
     }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pellucid.evaluation.metrics.verdicts import SHOWN, UNCLEAR, WORSE
 from pellucid.report.tables.metrics import Metric, defined, metric, number, p_text
 from pellucid.report.tables.results_index import MEAN
-from pellucid.utils.words import interval_text, number_of, value_text
+from pellucid.utils.words import decimals_for, interval_text, number_of, value_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +24,7 @@ __all__ = [
     "PageTable",
     "TableRow",
     "across",
+    "bars_of",
     "compare",
     "estimate",
     "line",
@@ -213,6 +214,14 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> DifferenceText | 
         ('−0.100', '[−0.200, 0.000]', '', 'p 0.060, corrected 0.120')
         >>> found.networks
         'lower for these networks [−0.130, −0.070]'
+
+        The difference has as many decimals as its intervals, and none that excludes 0 or the margin reads otherwise:
+
+        >>> recipes = {"low": -0.0198, "high": 0.1, "p": 0.06, "p_corrected": 0.12, "verdict": "no worse"}
+        >>> row = {"value": 0.0004, "margin": 0.02, "networks": networks, "recipes": recipes}
+        >>> close = compare(row, metric("auroc"))
+        >>> close.value, close.interval
+        ('+0.0004', '[−0.0198, +0.1000]')
     """
     if row is None:
         return None
@@ -222,13 +231,16 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> DifferenceText | 
     networks, recipes = row["networks"], row["recipes"]
     below = row.get("below_trivial")
     answered = defined(recipes.get("low"))
+    bars, text_of = bars_of(row), partial(number, decimals=measure.decimals, signed=True)
+    ends = [(one.get("low"), one.get("high")) for one in (recipes, networks)]
+    text_of = partial(number, decimals=decimals_for(ends, text_of, bars), signed=True)  # the three as precise
     return DifferenceText(
-        number(row["value"], measure.decimals, signed=True),
-        _interval(recipes, measure, signed=True) if answered else "",
+        text_of(row["value"]),
+        interval_text(*ends[0], text_of, bars) if answered else "",
         verdict_text(recipes) if answered else "",
         _join(_p(recipes, row.get("aim")), no_margin(row, recipes)) if answered else "",
         _join(
-            f"{_way(row, networks)}these networks {_interval(networks, measure, signed=True)}",
+            f"{_way(row, networks)}these networks {interval_text(*ends[1], text_of, bars) or NO_INTERVAL}",
             _delong(networks),
             "" if answered else no_margin(row, networks),
         ),
@@ -236,6 +248,17 @@ def compare(row: Mapping[str, Any] | None, measure: Metric) -> DifferenceText | 
         _join(row.get("reason") or "", networks.get("reason") or ""),
         f"still below the best trivial map ({below['map']})" if below and verdict_text(recipes) == "better" else "",
     )
+
+
+def bars_of(difference: Mapping[str, Any]) -> tuple[float, ...]:
+    """The values that a paired difference is held against: its margin, either way; 0 is one of every interval.
+
+    Example:
+        >>> bars_of({"margin": 0.02}), bars_of({"margin": None})
+        ((-0.02, 0.02), ())
+    """
+    margin = difference.get("margin") or 0.0
+    return (-margin, margin) if margin else ()
 
 
 def verdict_text(answer: Mapping[str, Any]) -> str:
@@ -287,8 +310,8 @@ def _delong(networks: Mapping[str, Any]) -> str:
     return f"DeLong p {p_text(raw)}" + (f", corrected {p_text(corrected)}" if defined(corrected) else "")
 
 
-def _interval(row: Mapping[str, Any], measure: Metric, *, signed: bool = False) -> str:
-    text_of = partial(number, decimals=measure.decimals, signed=signed)
+def _interval(row: Mapping[str, Any], measure: Metric) -> str:
+    text_of = partial(number, decimals=measure.decimals)
     return interval_text(row.get("low"), row.get("high"), text_of) or NO_INTERVAL
 
 

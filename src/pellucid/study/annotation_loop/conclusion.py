@@ -10,6 +10,7 @@ from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.statistics import Replicates
 from pellucid.evaluation.metrics.verdicts import BETTER, NO_WORSE, SAME, UNCLEAR, WORSE, Bar, answered, judge_family
 from pellucid.report.pages.annotation_loop import loop_metric
+from pellucid.report.tables.cells import bars_of
 from pellucid.report.tables.metrics import method_label, number
 from pellucid.study.annotation_loop.config import BASE
 from pellucid.study.summary import of_networks_alone
@@ -151,7 +152,7 @@ def order_sentence(one: Mapping[str, Any]) -> str:
     if difference["value"] is None or answer["low"] is None:
         return f"{who} cannot be compared."
     text_of = partial(number, decimals=metric.decimals, signed=True)
-    figure = figure_text(difference["value"], answer["low"], answer["high"], text_of)
+    figure = figure_text(difference["value"], answer["low"], answer["high"], text_of, bars_of(difference))
     margin = number(difference["margin"] or 0.0)
     endings = {
         SAME: f", less than {margin} either way",
