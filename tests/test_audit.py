@@ -27,7 +27,7 @@ from pellucid.audit.classification import draws_for as draws_of
 from pellucid.audit.model_card import model_card
 from pellucid.audit.parts import Parts
 from pellucid.audit.settings import AuditSettings
-from pellucid.audit.verdict import PLACE, summarize_audit
+from pellucid.audit.verdict import PLACE, _ranks, summarize_audit
 from pellucid.data.cache.pixels import materialize
 from pellucid.data.cache.small_images import SmallImagesWarning
 from pellucid.data.checks.image_hashes import content_hashes
@@ -1426,3 +1426,22 @@ def test_the_page_fits_the_screen_and_begins_with_the_verdict(width, whole, repo
     assert [url for url in requests if not url.startswith(("file://", "data:"))] == []
     assert complaints == []
     page.close()
+
+
+@pytest.mark.parametrize(
+    ("ends", "kind", "figure"),
+    [
+        ((0.503, 0.545), "holds", "0.524 [0.503, 0.545]"),
+        ((0.4996, 0.545), "unclear", "0.5240 [0.4996, 0.5450]"),
+        ((0.48, 0.52), "unclear", "0.52 [0.48, 0.52]"),
+        ((0.500003, 0.545), "holds", "0.52 [just above 0.50, 0.55]"),
+    ],
+)
+def test_what_a_verdict_on_chance_rests_on_reads_on_its_side_of_it(ends, kind, figure):
+    row = {"section": "classification", "metric": "auroc", "class": "mean", "variant": "it", "at": None, "value": 0.524}
+    row |= {"low": ends[0], "high": ends[1], "n": 400}
+    index = ResultsIndex({"variants": [{"label": "it"}], "rows": [row], "data": {"task": "multilabel"}})
+    statement = _ranks(index)
+    assert statement.kind == kind
+    assert f"with a chance of {figure} (mean AUROC" in statement.text
+    assert f"(mean AUROC {figure.split()[0]})" in statement.short
