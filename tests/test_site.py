@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -144,6 +145,36 @@ def test_axe_finds_nothing(site: Path, tab, page: str):
     opened.goto((site / f"{page}.html").as_uri())
     assert opened.evaluate("document.body.dataset.mdColorScheme") == {"light": "default", "dark": "slate"}[scheme]
     assert violations(opened, scheme) == []
+
+
+@pytest.mark.browser
+def test_the_check_of_every_page_finds_what_is_wrong_in_the_light_and_in_the_dark_and_goes_on(tmp_path: Path):
+    """`docs/check_accessibility.py` on a site of two pages; the grey text can be read on white only."""
+    style = "body { background: white } @media (prefers-color-scheme: dark) { body { background: #111; color: #eee } }"
+    page = f"<html lang=en><title>T</title><style>{style}</style><main><h1>One</h1>BODY</main>"
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "good.html").write_text(page.replace("BODY", "<p>Text.</p>"), encoding="utf-8")
+    bad = '<img src="x.png"><p style="color: #666">Grey.</p>'
+    (tmp_path / "site" / "bad.html").write_text(page.replace("BODY", bad), encoding="utf-8")
+    out = tmp_path / "looked-at.jsonl"
+    command = [sys.executable, str(TOP / "docs" / "check_accessibility.py"), str(tmp_path / "site"), "--out", str(out)]
+    done = {
+        "page": "good.html",
+        "scheme": "light",
+        "broken": [{"rule": "kept", "where": []}],
+    }  # and is not looked at again
+    out.write_text(json.dumps(done) + "\n", encoding="utf-8")
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1, ended.stderr
+    lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [(one["page"], one["scheme"], [rule["rule"] for rule in one["broken"]]) for one in lines] == [
+        ("good.html", "light", ["kept"]),
+        ("bad.html", "light", ["image-alt"]),
+        ("bad.html", "dark", ["color-contrast"]),
+        ("good.html", "dark", []),
+    ]
+    assert "bad.html (dark): color-contrast" in ended.stdout
+    assert "2 of 2 pages" in ended.stdout
 
 
 @pytest.mark.browser
