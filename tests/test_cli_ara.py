@@ -189,7 +189,15 @@ def test_better_than_random_needs_the_best_constant_of_a_multilabel_network(tmp_
     assert code == 0, messages
     assert "btr: the area of this kind is left out" in messages
     assert "best_constant = [...]" in messages
-    assert list(json.loads((tmp_path / "out" / "ara.json").read_text())["kinds"]) == ["attack"]
+    path = tmp_path / "out" / "ara.json"
+    stored = json.loads(path.read_text())
+    assert list(stored["kinds"]) == ["attack"]
+    (note,) = [note for note in stored["notes"] if "btr: the area of this kind is left out" in note]
+    assert note in messages
+    assert pellucid("ara", model, *PHANTOM, "--protocol", "ddn", "--kind", "attack", "--out", path.parent)[0] == 0
+    again = json.loads(path.read_text())  # the same radii; that kind was not asked for
+    assert again["notes"] == [one for one in stored["notes"] if one != note]
+    assert again["kinds"] == stored["kinds"]
 
 
 def test_a_figure_shows_the_curve_the_band_and_the_guess(tmp_path):

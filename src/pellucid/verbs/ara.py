@@ -260,7 +260,8 @@ def ara(
     images, draws = session.pixels(), Bootstrap(dataset.patients, seed=seed)
     if withstood is not None and norm != "rms":
         raise InputError("what attacks of given sizes left is told as root mean squares: take the norm rms.")
-    about = session.about() | {"limit": limit, "training_images": session.seen()}
+    notes = [*session.warnings, *notes]
+    about = session.about() | {"limit": limit, "training_images": session.seen(), "notes": notes}
     decisions = sum(len(target.decisions(dataset.targets)[0]) for target in targets)
     with channels_last(model), work_folder(out) as folder:
         with progress_context(f"attack {model_name}", decisions):
@@ -277,7 +278,7 @@ def ara(
     for kind, one in measured.items():
         curve, target = curve_of(one, dataset), one.robustness_target
         curves.append(AraCurve(model_name, kind, *curve[:2], target.naive, curve.upper, target.measure, norm))
-    return AraResult(model_name, summary, curves, radii, [*session.warnings, *notes], measured)
+    return AraResult(model_name, summary, curves, radii, notes, measured)
 
 
 def _table(results: Sequence[AraResult]) -> Table:

@@ -111,12 +111,17 @@ def summarize_ara(
         config: that found them.
         bootstrap: over the images.
         folder: that holds their `radii.csv`.
-        about: more of what the file should say at its top.
+        about: more of what the file should say at its top; its `notes`, sentences, are those of the last call.
         checked: attacked images on which another attack is tried, to tell whether this one is too weak.
     """
     with ResultsStore(folder).lock("finish"):
         path, measured_sha256 = folder / FILE, _digest_of(measured, dataset, bootstrap, checked)
+        notes = (about or {}).get("notes", [])  # what is said beside the figures hangs on the call
         if (stored := _stored(path, measured_sha256)) is not None:
+            if stored.get("notes", []) == notes:
+                return stored
+            stored = stored | {"notes": notes}
+            write_sealed(path, stored)
             return stored
         checks = {
             kind: check_radii(classifier, images, dataset, radii, config, checked) for kind, radii in measured.items()
