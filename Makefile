@@ -6,7 +6,7 @@
 # of the other extras' oldest versions, that they can be installed together
 # make gpu-check: what only a GPU can show, in a table; at most eight minutes
 # make docs: the tables of settings in docs/, written from the code, and the site, in build/site
-# make accessibility: the site, and what axe-core finds wrong with any of its pages (about ten minutes; needs Chromium)
+# make accessibility: the site, and what axe-core finds wrong with any of its pages (a quarter of an hour; needs Chromium)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -148,7 +148,17 @@ def test_axe_finds_nothing(site: Path, tab, page: str):
 
 
 @pytest.mark.browser
-def test_the_check_of_every_page_finds_what_is_wrong_in_the_light_and_in_the_dark_and_goes_on(tmp_path: Path):
+def test_axe_finds_nothing_on_a_phone_either(site: Path, browser):
+    """Where the sections are landmarks of a drawer."""
+    tab = browser.new_page(viewport={"width": 390, "height": 844})
+    tab.goto((site / "questions.html").as_uri())
+    tab.wait_for_function("() => document.querySelectorAll('nav[aria-labelledby]').length > 3")
+    assert violations(tab, "light") == []
+    tab.close()
+
+
+@pytest.mark.browser
+def test_the_check_of_every_page_finds_what_is_wrong_in_the_light_in_the_dark_and_on_a_phone_and_goes_on(tmp_path: Path):
     """`docs/check_accessibility.py` on a site of two pages; the grey text can be read on white only."""
     style = "body { background: white } @media (prefers-color-scheme: dark) { body { background: #111; color: #eee } }"
     page = f"<html lang=en><title>T</title><style>{style}</style><main><h1>One</h1>BODY</main>"
@@ -160,18 +170,20 @@ def test_the_check_of_every_page_finds_what_is_wrong_in_the_light_and_in_the_dar
     command = [sys.executable, str(TOP / "docs" / "check_accessibility.py"), str(tmp_path / "site"), "--out", str(out)]
     done = {
         "page": "good.html",
-        "scheme": "light",
+        "view": "light",
         "broken": [{"rule": "kept", "where": []}],
     }  # and is not looked at again
     out.write_text(json.dumps(done) + "\n", encoding="utf-8")
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1, ended.stderr
     lines = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    assert [(one["page"], one["scheme"], [rule["rule"] for rule in one["broken"]]) for one in lines] == [
+    assert [(one["page"], one["view"], [rule["rule"] for rule in one["broken"]]) for one in lines] == [
         ("good.html", "light", ["kept"]),
         ("bad.html", "light", ["image-alt"]),
         ("bad.html", "dark", ["color-contrast"]),
         ("good.html", "dark", []),
+        ("bad.html", "phone", ["image-alt"]),
+        ("good.html", "phone", []),
     ]
     assert "bad.html (dark): color-contrast" in ended.stdout
     assert "2 of 2 pages" in ended.stdout
