@@ -158,7 +158,7 @@ def test_axe_finds_nothing_on_a_phone_either(site: Path, browser):
 
 
 @pytest.mark.browser
-def test_the_check_of_every_page_finds_what_is_wrong_in_the_light_in_the_dark_and_on_a_phone_and_goes_on(tmp_path: Path):
+def test_the_check_of_every_page_finds_what_is_wrong_in_each_view_and_goes_on(tmp_path: Path):
     """`docs/check_accessibility.py` on a site of two pages; the grey text can be read on white only."""
     style = "body { background: white } @media (prefers-color-scheme: dark) { body { background: #111; color: #eee } }"
     page = f"<html lang=en><title>T</title><style>{style}</style><main><h1>One</h1>BODY</main>"
