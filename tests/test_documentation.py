@@ -117,6 +117,25 @@ def test_every_option_in_running_text_exists():
     assert unknown == []
 
 
+def test_an_option_that_running_text_names_with_a_command_is_one_of_it():
+    """Also where the text leaves out `pellucid`, as in `ara --protocol`."""
+    others = {page: (TOP / page).read_text(encoding="utf-8") for page in ("CHANGELOG.md", "benchmarks/README.md")}
+    named, strange = 0, []
+    for page, text in (TEXTS | RESULTS | others).items():
+        for span in re.findall(r"`([a-z][^`]* --[^`]+)`", FENCE.sub("", text.partition("### Gone, or called")[0])):
+            words = span.removeprefix("pellucid ").split()
+            if words[0] not in MAIN.commands:
+                continue
+            named += 1
+            command, rest = verb_of([word for word in words if word != "…"])
+            options = {option for p in command.params for option in (*p.opts, *p.secondary_opts)} | {"--help"}
+            strange += [
+                (page, span) for word in rest if word.startswith("--") and word.partition("=")[0] not in options
+            ]
+    assert named > 20
+    assert strange == []
+
+
 @pytest.mark.parametrize("words", verbs(), ids=name_of)
 def test_help_ends_with_an_example(words: list[str]):
     assert "Example" in verb_of(words)[0].help
