@@ -283,9 +283,9 @@ def test_a_class_without_images_is_refused_with_how_many_are_needed():
         pl.discover(model_of(), empty, settings=QUICK)
 
 
-def test_a_model_at_chance_goes_by_nothing():
+def test_a_model_that_ranks_images_the_wrong_way_round_is_refused():
     data, _ = dataset_of()
-    with pytest.raises(InputError, match=r"the model is at chance"):
+    with pytest.raises(InputError, match=r"the model is below chance"):
         pl.discover(model_of(middle=-6.0), data, settings=QUICK)
 
 
@@ -303,6 +303,93 @@ def test_metadata_of_other_images_are_refused(tmp_path):
     (tmp_path / "table.csv").write_text("name,sex\nx.png,F\n")
     with pytest.raises(InputError, match="names none of the 120 images"):
         pl.discover(model_of(), dataset_of()[0], settings=QUICK, metadata=tmp_path / "table.csv")
+
+
+# --- one class of several ---------------------------------------------------------------------------------------------
+
+
+class ReadsPixelsOfOneClass(nn.Module):
+    """Of exclusive classes one whose logit is the means of the corner and of the middle; the others' are 0."""
+
+    def __init__(self, column, classes, corner):
+        super().__init__()
+        weights = torch.zeros(classes, SIDE, SIDE)
+        weights[column][CORNER] += corner / 16
+        weights[column][MIDDLE] += 6 / 16
+        self.weights = nn.Parameter(weights)
+
+    def forward(self, images):
+        return torch.einsum("nchw,khw->nk", images, self.weights)
+
+
+def exclusive(order, *, marked=("ill",), corner=8.0, n=N):
+    """A network and images of exclusive classes, of which `ill` is the finding; what is marked of it, of any class."""
+    data, has_marker = dataset_of(n=n)
+    is_ill = data.targets[:, 0] == 1
+    others = [name for name in order if name != "ill"]
+    names = [("ill" if ill else others[i % len(others)]) for i, ill in enumerate(is_ill)]
+    box = (10 / SIDE, 10 / SIDE, 4 / SIDE, 4 / SIDE)
+    regions = Regions(tuple(Region(i, name, box) for i, name in enumerate(names) if name in marked))
+    images = replace(
+        data, card=DatasetCard("hand", "By hand", "multiclass", order), regions=regions if marked else None,
+        targets=np.array([order.index(name) for name in names]),
+    )  # fmt: skip
+    network = pl.wrap(
+        ReadsPixelsOfOneClass(order.index("ill"), len(order), corner), order, size=SIDE, channels=1, mean=[0.0],
+        std=[1.0], outputs="logits", task="multiclass",
+    )  # fmt: skip
+    return network, images, has_marker
+
+
+@pytest.mark.parametrize("marked", [("ill",), ("well",)])
+def test_of_two_classes_the_one_that_is_marked_is_searched_for_in_whichever_order_they_come(marked):
+    (one, model, data), (other, *_) = (
+        (pl.discover(model, data, settings=QUICK), model, data)
+        for order in (("well", "ill"), ("ill", "well"))
+        for model, data, _ in [exclusive(order, marked=marked)]
+    )
+    assert [s.to_json() for s in one.suspects] == [s.to_json() for s in other.suspects]
+    for name, array in one.suspects[0].arrays().items():
+        np.testing.assert_array_equal(array, other.suspects[0].arrays()[name])
+    assert {s.class_name for s in one.suspects} == set(marked)
+    assert (one.counts, one.unanswered, one.classes) == (other.counts, other.unanswered, other.classes[::-1])
+    showing = images_showing(one.suspects[0], replace(one, ids=()), FittedImages(data, model.input_spec), model)
+    np.testing.assert_array_equal(showing.rows, np.flatnonzero(one.suspects[0].present))
+
+
+@pytest.mark.parametrize("order", [("well", "ill"), ("NORMAL", "ill")])
+def test_the_images_with_it_are_those_of_the_second_class_where_nobody_marked(order):
+    model, data, has_marker = exclusive(order, marked=())
+    discovery = pl.discover(model, data, settings=QUICK)
+    corner = next(s for s in discovery.suspects if s.name == "upper right corner")
+    assert {s.class_name for s in discovery.suspects} == {"ill"}
+    np.testing.assert_array_equal(corner.present, has_marker)
+
+
+def test_what_is_marked_for_the_other_of_two_classes_is_a_mark_too():
+    """Nothing goes by the corner; the middle, in which the finding is, is marked for both."""
+    for order in (("well", "ill"), ("ill", "well")):
+        model, data, _ = exclusive(order, marked=("well", "ill"), corner=0.0)
+        discovery = pl.discover(model, data, settings=QUICK)
+        assert discovery.unexpected == []
+        assert [s.class_name for s in discovery.suspects] == [order[1]]
+
+
+def test_of_three_exclusive_classes_each_is_searched_for():
+    model, data, has_marker = exclusive(("well", "ill", "other"), n=180)
+    discovery = pl.discover(model, data, settings=replace(QUICK, tested=90))
+    (corner,) = (s for s in discovery.unexpected if s.class_name == "ill")
+    assert (corner.kind, corner.name) == ("place", "upper right corner")
+    np.testing.assert_array_equal(corner.present, has_marker)
+    assert {s.class_name for s in discovery.suspects if s.expected} == {"ill"}
+    assert set(discovery.counts["positives"]) == {"well", "ill", "other"}
+
+
+def test_a_model_below_chance_is_asked_for_the_order_of_its_classes():
+    model, data, _ = exclusive(("well", "ill"))
+    swapped = replace(data, targets=1 - data.targets, origin="swapped")
+    with pytest.raises(InputError, match=r"below chance \(AUROC 0\.0\d\): are its classes in another order"):
+        pl.discover(model, swapped, settings=QUICK)
 
 
 # --- the parts --------------------------------------------------------------------------------------------------------

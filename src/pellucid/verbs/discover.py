@@ -14,7 +14,7 @@ from pellucid.audit.groups import make_groupings
 from pellucid.evaluation.discovery.comparison import compare_suspects
 from pellucid.evaluation.discovery.exchange import log_odds
 from pellucid.evaluation.discovery.results import FORMAT, Discovery
-from pellucid.evaluation.discovery.run import answerable, find_suspects
+from pellucid.evaluation.discovery.run import answerable, find_suspects, two_classes
 from pellucid.evaluation.discovery.samples import Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
 from pellucid.models.inference import check_answers, predict
@@ -160,7 +160,7 @@ better 300.
         check_answers(logits, "what moves them cannot be found", dataset.ids)
         odds = log_odds(torch.from_numpy(logits), model.task).numpy()
         of_columns = {grouping.column: (grouping.members, grouping.names) for grouping in groupings}
-        samples = Samples.of(session.images, pixels, odds, plan.margin, of_columns)
+        samples = two_classes(Samples.of(session.images, pixels, odds, plan.margin, of_columns))
         classes, unanswered = answerable(samples, plan)
         if not classes:
             name, why = next(iter(unanswered.items()))
@@ -177,8 +177,8 @@ better 300.
         counts=counts
         | {
             "forward_passes": counts["forward_passes"] + len(dataset),
-            "positives": dict(zip(model.classes, (samples.labels == 1).sum(0).tolist(), strict=True)),
-            "negatives": dict(zip(model.classes, (samples.labels == 0).sum(0).tolist(), strict=True)),
+            "positives": dict(zip(samples.classes, (samples.labels == 1).sum(0).tolist(), strict=True)),
+            "negatives": dict(zip(samples.classes, (samples.labels == 0).sum(0).tolist(), strict=True)),
         },
         unanswered=unanswered,
         notes=[

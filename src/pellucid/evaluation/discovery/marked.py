@@ -19,7 +19,7 @@ from pellucid.types import Box
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from pellucid.evaluation.discovery.samples import Samples
+    from pellucid.evaluation.discovery.samples import Masks, Samples
     from pellucid.models.classifier import AnyClassifier
 
 FEWEST = 5
@@ -38,7 +38,7 @@ def measure_marked(
         of images without the class that get what is marked on others.
     """
     rng = np.random.default_rng(seed)
-    marked = np.flatnonzero(samples.marks.is_marked(*samples.labels.shape)[:, column])
+    marked = np.flatnonzero(_has_marked(samples, column))
     negatives = np.flatnonzero(samples.labels[:, column] == 0)
     count = min(EXCHANGED, len(marked), len(negatives))
     picked, others = rng.choice(marked, count, replace=False), rng.choice(negatives, count, replace=False)
@@ -54,8 +54,13 @@ def measure_marked(
 
 def can_be_exchanged(samples: Samples, column: int) -> bool:
     """Whether enough images have a marked finding of the class, and enough are without the class."""
-    marked = samples.marks.is_marked(*samples.labels.shape)[:, column]
+    marked = _has_marked(samples, column)
     return min(int(marked.sum()), int((samples.labels[:, column] == 0).sum())) >= FEWEST
+
+
+def _has_marked(samples: Samples, column: int) -> Masks:
+    """Boolean (N,), which images have a marked finding of the class, those that are known to be without it excepted."""
+    return samples.marks.is_marked(*samples.labels.shape)[:, column] & (samples.labels[:, column] != 0)
 
 
 def marked_suspects(samples: Samples, arrays_of: dict[int, dict[str, npt.NDArray[Any]]]) -> list[Suspect]:
@@ -72,7 +77,7 @@ def marked_suspects(samples: Samples, arrays_of: dict[int, dict[str, npt.NDArray
 
 def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]], bootstrap: Bootstrap) -> Suspect:
     name, gap = samples.classes[column], samples.gaps[column]
-    present = samples.marks.is_marked(*samples.labels.shape)[:, column]
+    present = _has_marked(samples, column)
     means = {
         kind: [
             mean_over_images(arrays[kind][:, k], bootstrap.take(arrays[f"{kind}_rows"])).estimate()
@@ -88,11 +93,9 @@ def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]],
     for k, label in enumerate(samples.classes):
         own_share, own_p = (share, p) if k == column else (nothing, math.nan)
         effects.append(Effect(label, means["taken"][k], means["put"][k], own_share, own_p, math.nan))
-    usual = samples.marks.usual(column)
-    rows = samples.marks.rows[samples.marks.columns == column]
-    boxes = dict(
-        zip([samples.ids[i] for i in rows], _boxes(samples.marks.masks[samples.marks.columns == column]), strict=True)
-    )
+    own = (samples.marks.columns == column) & present[samples.marks.rows]
+    masks = samples.marks.masks[own]
+    boxes = dict(zip([samples.ids[i] for i in samples.marks.rows[own]], _boxes(masks), strict=True))
     strongest = arrays["taken_rows"][np.argsort(arrays["taken"][:, column], kind="stable")][:SHOWN]
     title = f"what people marked as {name}"
     every = np.ones(len(samples))
@@ -110,7 +113,7 @@ def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]],
         cost=share.value,
         expected=True,
         overlap=1.0,
-        region=usual >= COMMON,
+        region=masks.mean(0) >= COMMON,
         boxes=boxes,
         present=present,
         strength=np.full(len(samples), math.nan),

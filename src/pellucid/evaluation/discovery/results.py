@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.statistics import Estimate
 
 JSON, ARRAY_FILE = "suspects.json", "suspects.npz"
-FORMAT = 3  # 1: other candidates, no windows, nothing of the network and the options; 2: a network was its file
+FORMAT = 4  # 2: a network was its file; 3: of two classes the first was searched for
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+from torch import nn
 
 from pellucid.evaluation.discovery.description import describe
 from pellucid.evaluation.discovery.marked import can_be_exchanged, marked_suspects, measure_marked
@@ -19,6 +20,8 @@ from pellucid.utils.progress import progress_context
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from torch import Tensor
+
     from pellucid.evaluation.discovery.samples import Samples
     from pellucid.evaluation.discovery.settings import DiscoverySettings
     from pellucid.evaluation.discovery.suspect import Suspect
@@ -29,11 +32,63 @@ AT_CHANCE = 0.55
 """AUROC up to which a class's answers are taken for chance."""
 
 
+class InOrder(nn.Module):
+    """A network whose classes come in another order.
+
+    Args:
+        network: images → logits (N, K).
+        order: of its classes: K columns.
+    """
+
+    def __init__(self, network: nn.Module, order: Sequence[int]) -> None:
+        super().__init__()
+        self.network, self.order = network, list(order)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits (N, K) in the new order."""
+        logits: Tensor = self.network(images)[:, self.order]
+        return logits
+
+    @classmethod
+    def of(cls, model: AnyClassifier, classes: Sequence[str]) -> AnyClassifier:
+        """The network with its classes as named; itself where that is how it has them."""
+        order = [model.classes.index(name) for name in classes]
+        return model if order == list(range(len(order))) else cast("AnyClassifier", cls(model, order))
+
+
+def two_classes(samples: Samples) -> Samples:
+    """Where each image has one of two classes: the class that is searched for last, and every mark as one of it.
+
+    The answer for one class is that for the other with its sign changed, so one of them is searched for: the one that
+    is marked, where just one is, and else the second, as everywhere in Pellucid. What is marked for the other class is
+    a place where something was marked, too. Samples of any other task are given back.
+    """
+    if not is_of_two(samples):
+        return samples
+    marks = samples.marks
+    order = [1, 0] if set(marks.columns) == {0} else [0, 1]
+    return replace(
+        samples,
+        labels=samples.labels[:, order],
+        odds=samples.odds[:, order],
+        classes=tuple(samples.classes[k] for k in order),
+        marks=replace(marks, columns=np.ones_like(marks.columns)),
+    )
+
+
+def is_of_two(samples: Samples) -> bool:
+    """Whether each image has one of two classes."""
+    return samples.task == "multiclass" and len(samples.classes) == 2
+
+
 def answerable(samples: Samples, settings: DiscoverySettings) -> tuple[list[int], dict[str, str]]:
-    """The classes that something can be said of, and why nothing can be said of the others."""
+    """The classes that something can be said of, and why nothing can be said of the others.
+
+    Of two classes of which each image has one that is the second at most; see `two_classes`.
+    """
     columns: list[int] = []
     unanswered: dict[str, str] = {}
-    for column, name in enumerate(samples.classes):
+    for column, name in list(enumerate(samples.classes))[1 if is_of_two(samples) else 0 :]:
         labels = samples.labels[:, column]
         counts = {"with": int((labels == 1).sum()), "without": int((labels == 0).sum())}
         few = [(kind, count) for kind, count in counts.items() if count < settings.fewest]
@@ -42,12 +97,20 @@ def answerable(samples: Samples, settings: DiscoverySettings) -> tuple[list[int]
             kind, count = few[0]
             unanswered[name] = f"{count} images {kind} it, and {settings.fewest} are needed for a claim"
         elif area <= AT_CHANCE:
-            unanswered[name] = f"the model is at chance (AUROC {area:.2f}), so there is nothing it goes by"
-        elif samples.task == "multiclass" and len(samples.classes) == 2 and columns:
-            continue  # its answer is the other's, with its sign changed
+            unanswered[name] = _not_told(area)
         else:
             columns.append(column)
     return columns, unanswered
+
+
+def _not_told(area: float) -> str:
+    """Why nothing is looked for in answers of this AUROC."""
+    if area < 1 - AT_CHANCE:
+        return (
+            f"the model is below chance (AUROC {area:.2f}): are its classes in another order, or names of the data "
+            "mapped to the wrong ones?"
+        )
+    return f"the model is at chance (AUROC {area:.2f}), so there is nothing it goes by"
 
 
 def find_suspects(
@@ -64,9 +127,9 @@ def find_suspects(
 
     Args:
         model: the classifier.
-        samples: the images.
+        samples: the images, of two classes as `two_classes` gives them.
         columns: the classes that are searched for.
-        thresholds: of each class, the probability from which on it is predicted.
+        thresholds: of each of the model's classes, the probability from which on it is predicted.
         settings: how much is spent.
         store: where what was measured is kept.
         key: the name under which a part of the search is kept.
@@ -76,14 +139,16 @@ def find_suspects(
         The suspects; and `forward_passes`, `candidates` and `tested`.
     """
     first, second = samples.halves(settings.seed)
+    network = InOrder.of(model, samples.classes)
+    limits = [thresholds[model.classes.index(name)] for name in samples.classes]
     classes = np.array(columns, np.int64)
     common: tuple[Any, ...] = (settings, store, key, batch_size)
     donors = min(settings.screened, len(first))
     with progress_context("look for suspects", donors * ((settings.cells - 1) ** 2 + len(BANDS))):
-        every, spent = candidates(model, samples, first, classes, *common)
+        every, spent = candidates(network, samples, first, classes, *common)
     exchanges = len({id(exchange) for one in every for exchange in one.exchanges})
     with progress_context("test them", min(settings.tested, len(second)) * exchanges):
-        tested = test_candidates(model, samples, second, every, *common)
+        tested = test_candidates(network, samples, second, every, *common)
     passes = spent["forward_passes"] + len(tested[0].donors) * exchanges
     picked = distinct(tested, samples, settings)[: settings.most]
     each = 2 * EXCHANGED + NEUTRALISED
@@ -96,19 +161,19 @@ def find_suspects(
             own_seed = settings.seed + 10 + number
 
             def measure(one: Any = one, own_seed: int = own_seed) -> Any:  # noqa: ANN401
-                return measure_suspect(model, samples, one.candidate, second, own_seed, batch_size)
+                return measure_suspect(network, samples, one.candidate, second, own_seed, batch_size)
 
             arrays.append(store.measured(key(f"suspect-{number}"), measure))
         marked: dict[int, Any] = {}
         for column in marked_columns:
 
             def exchange(column: int = column) -> Any:  # noqa: ANN401
-                return measure_marked(model, samples, column, settings.seed + 5, batch_size)
+                return measure_marked(network, samples, column, settings.seed + 5, batch_size)
 
             marked[column] = store.measured(key(f"marked-{column}"), exchange)
     passes += sum(of_images) + sum(len(a[n]) for a in arrays for n in ("taken", "put", "neutral"))
     passes += sum(len(a["taken"]) + len(a["put"]) for a in marked.values())
-    suspects = [describe(samples, one, of, 0, thresholds) for one, of in zip(picked, arrays, strict=True)]
+    suspects = [describe(samples, one, of, 0, limits) for one, of in zip(picked, arrays, strict=True)]
     of_columns, columns_tested = metadata_suspects(samples, first, second, classes, settings)
     suspects = sorted([*suspects, *of_columns], key=lambda one: -np.nan_to_num(one.cost))
     suspects += marked_suspects(samples, marked)

@@ -11,6 +11,7 @@ from pellucid.evaluation.discovery.candidates import Candidate, Squares, at_vary
 from pellucid.evaluation.discovery.exchange import Pairs, Window
 from pellucid.evaluation.discovery.measuring import worth_of_images
 from pellucid.evaluation.discovery.presence import otsu, square
+from pellucid.evaluation.discovery.run import InOrder, two_classes
 from pellucid.evaluation.discovery.samples import Samples
 from pellucid.types import InputError
 from pellucid.utils.progress import progress_context
@@ -130,9 +131,10 @@ def images_showing(
             f"{len(dataset)} images are too few to tell which of them show suspect {suspect.number}: {FEWEST} are "
             "needed at least."
         )
-    column = model.classes.index(suspect.class_name)
     margin = discovery.settings["margin"]
-    samples = Samples.of(images, images.pixels, np.full((len(dataset), len(model.classes)), np.nan), margin, {})
+    unknown = np.full((len(dataset), len(model.classes)), np.nan)
+    samples = two_classes(Samples.of(images, images.pixels, unknown, margin, {}))
+    column = samples.classes.index(suspect.class_name)
     if suspect.kind == "patch":
         candidate = at_varying_places(samples, column, Squares.over(samples.frame, discovery.settings["cells"]))
     else:
@@ -141,7 +143,7 @@ def images_showing(
     rng = np.random.default_rng(seed)
     pairs = Pairs.of(np.arange(len(samples)), rng.choice(len(samples), RECIPIENTS, replace=False), rng)
     with progress_context(f"who shows suspect {suspect.number}", len(dataset) * len(candidate.exchanges)):
-        arrays = worth_of_images(model, samples, candidate, pairs, batch_size)
+        arrays = worth_of_images(InOrder.of(model, samples.classes), samples, candidate, pairs, batch_size)
     rows = np.flatnonzero(arrays["worth"] > otsu(arrays["worth"]))
     boxes = None
     if candidate.squares is not None:
