@@ -105,6 +105,52 @@ def test_a_graph_of_one_image_takes_batches(tmp_path):
     torch.testing.assert_close(model(images), expected)
 
 
+def as_dynamo_writes(path):
+    """A graph as `torch.onnx.export(dynamo=True)` of torch 2.13 writes operators and, in a file beside it, weights.
+
+    A mean over axes that are an input, a shape with `allowzero`, opset 20, every attribute spelled out.
+    """
+    draw = np.random.default_rng(0).normal
+    weights = {"c.weight": draw(size=(8, 3, 3, 3)), "c.bias": draw(size=8), "f.weight": draw(size=(4, 8))}
+    tensors = {name: values.astype(np.float32) for name, values in (weights | {"f.bias": draw(size=4)}).items()}
+    tensors |= {"val_12": np.array([2, 3]), "val_17": np.array([-1, 8])}
+    node = onnx.helper.make_node
+    window = {"auto_pad": "NOTSET", "dilations": [1, 1]}
+    nodes = [
+        node("Conv", ["x", "c.weight", "c.bias"], ["getitem"], group=1, pads=[1] * 4, strides=[1, 1], **window),
+        node("Relu", ["getitem"], ["relu"]),
+        node("MaxPool", ["relu"], ["pooled"], kernel_shape=[2, 2], strides=[2, 2], pads=[0] * 4, ceil_mode=0, **window),
+        node("ReduceMean", ["pooled", "val_12"], ["mean"], keepdims=1, noop_with_empty_axes=0),
+        node("Reshape", ["mean", "val_17"], ["view"], allowzero=1),
+        node("Gemm", ["view", "f.weight", "f.bias"], ["linear"], alpha=1.0, beta=1.0, transA=0, transB=1),
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape)
+        for name, shape in (("x", ["batch", 3, 32, 32]), ("linear", ["batch", 4]))
+    ]
+    initial = [onnx.numpy_helper.from_array(values, name) for name, values in tensors.items()]
+    graph = onnx.helper.make_graph(nodes, "main_graph", ends[:1], ends[1:], initial)
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=10)
+    onnx.save(model, path, save_as_external_data=True, location=f"{path.name}.data", size_threshold=256)
+
+
+def test_a_graph_of_torchs_newer_exporter_has_its_weights_beside_it(tmp_path):
+    path = tmp_path / "net.onnx"
+    as_dynamo_writes(path)
+    settings = {**GIVEN, "preprocess": "stretch:32", "classes": ["a", "b", "c", "d"]}
+    model = import_network("onnx", str(path), tmp_path / "m", Given(**settings))
+    assert model.feature_layer is not None
+    images = torch.rand(3, 3, 32, 32, requires_grad=True)
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (expected,) = session.run(None, {"x": model.normalise(images).detach().numpy()})
+    (tmp_path / "net.onnx.data").rename(tmp_path / "elsewhere")  # the folder needs it no more
+    for one in (model, pl.load(tmp_path / "m")):
+        np.testing.assert_allclose(one(images).detach().numpy(), expected, rtol=1e-4, atol=1e-5)
+    assert torch.autograd.grad(model(images).sum(), images)[0].abs().sum() > 0
+    with pytest.raises(InputError, match=r"are in net\.onnx\.data, .* not beside it: copy it there too"):
+        pl.load(f"onnx:{path}", **settings)
+
+
 def graph_of(kind, outputs=2, version=17, **attributes):
     """A convolution, an operator, and a mean, written by hand."""
     weight = np.random.default_rng(0).normal(size=(outputs, 3, 8, 8)).astype(np.float32)

@@ -30,8 +30,8 @@ def build(request: Request) -> Built:
     evaluated, and what needs gradients is refused by the operator's name.
 
     Raises:
-        InputError: no such file, or none of ONNX; a graph of several inputs or of batches of one size; outputs that
-            differ from onnxruntime's.
+        InputError: no such file, or none of ONNX, or one whose weights are not beside it; a graph of several inputs or
+            of batches of one size; outputs that differ from onnxruntime's.
     """
     onnx = optional("onnx", "onnx", "a network of ONNX")
     path = Path(request.name)
@@ -40,10 +40,17 @@ def build(request: Request) -> Built:
     if request.options:
         raise InputError(f"a graph of ONNX takes no options; found {', '.join(request.options)}.")
     try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except Exception as error:  # of protobuf, of a missing file with weights, of the checker
+        lost = _lost_weights(onnx.load(path, load_external_data=False), path.parent)
+        if not lost:
+            model = onnx.load(path)
+            onnx.checker.check_model(model)
+    except Exception as error:  # of protobuf, of a damaged file with weights, of the checker
         raise InputError(f"{path} is no whole file of ONNX: {first_line(error)}") from error
+    if lost:
+        raise InputError(
+            f"the weights of {path} are in {', '.join(lost)}, as its exporter wrote them, and that is not beside it: "
+            "copy it there too."
+        )
     facts = read_facts({entry.key: entry.value for entry in model.metadata_props}, str(path))
     missing = missing_operators(model)
     if missing:
@@ -60,6 +67,13 @@ def build(request: Request) -> Built:
         _check_against_runtime(network, model, images, single=batch == 1)
     code = {GRAPH: stripped(model)}
     return Built(network, code=code, options=_options(network), loaded=True, name=path.name, **facts)
+
+
+def _lost_weights(model: Any, folder: Path) -> list[str]:  # noqa: ANN401
+    """The files with weights that a graph names and that are not there; torch's newer exporter writes one."""
+    entries = [entry for tensor in model.graph.initializer for entry in tensor.external_data]
+    names = {entry.value for entry in entries if entry.key == "location"}
+    return sorted(name for name in names if not (folder / name).is_file())
 
 
 def rebuild(source: Source, _folder: Path) -> nn.Module:
