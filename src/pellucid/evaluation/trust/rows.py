@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.trust.findings import Findings
     from pellucid.evaluation.trust.samples import TrustPatients
 
-Verdict = Literal["yes", "no", "unclear", "not refuted"]
+TrustVerdict = Literal["yes", "no", "unclear", "not refuted"]
 AGREEMENT = "agreement: "
 RANDOM_ORDER = "random order"
 """The curves of the uniform map."""
@@ -93,7 +93,7 @@ class TrustRow:
     high: float
     n: int
     better: int
-    verdict: Verdict | None
+    verdict: TrustVerdict | None
     bar: float | None
     best: str | None
     reason: str | None
@@ -150,7 +150,9 @@ def undefined_row(measure: str, method: str, reason: str) -> TrustRow:
     return trust_row(measure, method, Estimate(math.nan, math.nan, math.nan, 0, reason))
 
 
-def verdict(low: float, high: float, bar: float | None, n: int = LEAST, only_refutes: bool = False) -> Verdict | None:
+def verdict(
+    low: float, high: float, bar: float | None, n: int = LEAST, only_refutes: bool = False
+) -> TrustVerdict | None:
     """Where an interval lies beside its bar; fewer than five values, or no interval, say too little to tell.
 
     Args:
