@@ -190,17 +190,123 @@ def test_a_call_goes_on_and_gives_the_same(found, tmp_path, monkeypatch):
     model = model_of(corner=8.0)
     whole = pl.discover(model, data, settings=QUICK, out=tmp_path)
     assert [s.to_json() for s in whole.suspects] == [s.to_json() for s in discovery.suspects]
+    pl.discover(model, data, settings=QUICK, out=tmp_path, compare=whole)
     monkeypatch.setattr(type(model), "forward", lambda *_: pytest.fail("it was measured before"))
     again = pl.discover(model, data, settings=QUICK, out=tmp_path, compare=whole)
     assert again.rows == whole.rows
-    assert [one["verdict"][:11] for one in again.comparison] == ["still there"]
+    (one,) = again.comparison["suspects"]
+    assert one["verdict"].startswith("still there: its share was ")
+    assert one["share_now"] == one["share_before"]  # the same exchanges of the same images
+    assert [one["share_change"][key] for key in ("value", "low", "high")] == [0, 0, 0]
 
 
-def test_of_a_network_without_it_the_comparison_says_that_it_is_gone(found):
+def parts_of(data, corner):
+    """What the corner and the middle add to the log-odds of the finding: (N,) each, from the pixels alone."""
+    pixels = np.stack([data.read(i) for i in range(len(data))]) / 255
+    return corner * pixels[:, *CORNER].mean((1, 2)), 6 * pixels[:, *MIDDLE].mean((1, 2))
+
+
+@pytest.mark.parametrize(("corner", "verdict"), [(0.0, "no longer found"), (3.0, "still there"), (0.23, "not told")])
+def test_a_suspect_of_before_is_measured_anew_in_the_network_of_now(found, corner, verdict):
     discovery, _, data = found
-    assert [one["verdict"] for one in pl.discover(model_of(), data, settings=QUICK, compare=discovery).comparison] == [
-        "no longer found"
-    ]
+    now = pl.discover(model_of(corner=corner), data, settings=QUICK, compare=discovery)
+    (one,) = now.comparison["suspects"]
+    assert one["verdict"].split(":")[0] == verdict
+    old, rows = discovery.suspects[0], discovery.suspects[0].tested_rows
+    labels = data.targets[rows, 0] == 1
+
+    def share(weight):
+        parts = [part[rows] for part in parts_of(data, weight)]
+        apart = [part[labels].mean() - part[~labels].mean() for part in parts]
+        return apart[0] / sum(apart)
+
+    assert one["share_before"]["value"] == old.effects[0].share.value
+    assert one["share_now"]["low"] - 0.02 <= share(corner) <= one["share_now"]["high"] + 0.02
+    assert one["share_now"]["value"] == pytest.approx(share(corner), abs=0.05)
+    change = one["share_change"]
+    assert change["value"] == pytest.approx(one["share_now"]["value"] - one["share_before"]["value"])
+    assert change["low"] < change["value"] < change["high"] < 0
+
+
+def test_what_the_change_cost_is_the_difference_of_both_networks_on_the_same_images(found):
+    discovery, has_marker, data = found
+    now = pl.discover(model_of(), data, settings=QUICK, compare=discovery)
+    labels = data.targets[:, 0] == 1
+
+    def area(scores, rows):
+        one, other = scores[rows & labels], scores[rows & ~labels]
+        return stats.mannwhitneyu(one, other).statistic / (len(one) * len(other))
+
+    former, latter = sum(parts_of(data, 8.0)), sum(parts_of(data, 0.0))
+    everything = np.ones(N, bool)
+    of_class = now.comparison["auroc"][0]
+    assert of_class["before"]["value"] == pytest.approx(area(former, everything))
+    assert of_class["now"]["value"] == pytest.approx(area(latter, everything))
+    assert of_class["change"]["value"] == pytest.approx(area(latter, everything) - area(former, everything))
+    assert of_class["change"]["low"] < of_class["change"]["value"] < of_class["change"]["high"]
+    assert now.comparison["auroc"][1]["change"]["value"] == 0  # nothing of the other class changed
+    sets = now.comparison["suspects"][0]["auroc"]
+    assert [one["images"] for one in sets] == ["with it", "without it"]
+    for one, rows in zip(sets, (has_marker, ~has_marker), strict=True):
+        counts = (rows & labels).sum(), (rows & ~labels).sum()
+        if min(counts) < 10:
+            assert (
+                one["change"]["reason"] == f"{counts[0]} positives and {counts[1]} negatives, and 10 of each are needed"
+            )
+        else:
+            assert one["change"]["value"] == pytest.approx(area(latter, rows) - area(former, rows))
+
+
+def test_where_the_pixels_that_differ_are_others_the_same_window_is_measured(found):
+    """A letter that moves a little differs at scattered pixels, others in each network: the window is what is meant."""
+    discovery, _, data = found
+    scattered = np.zeros((SIDE, SIDE), bool)
+    scattered[12:20:3, ::5] = True
+    elsewhere = replace(discovery, suspects=[replace(discovery.suspects[0], region=scattered)])
+    again = pl.discover(model_of(corner=6.0), data, settings=QUICK, compare=elsewhere)
+    assert again.comparison["suspects"][0]["verdict"].startswith("still there")
+
+
+def test_suspects_of_other_images_of_the_data_are_measured_and_not_paired(found):
+    discovery, _, data = found
+    part = data.subset(range(100))
+    (one,) = pl.discover(model_of(corner=8.0), part, settings=QUICK, compare=discovery).comparison["suspects"]
+    assert one["verdict"].startswith("still there")
+    assert one["share_change"]["reason"] == "the images of before are others, or were drawn otherwise"
+    assert one["auroc"] == []
+
+
+def test_suspects_of_other_data_or_another_size_are_not_compared(found):
+    discovery, _, data = found
+    other = replace(discovery, about=discovery.about | {"data": "elsewhere"})
+    with pytest.raises(InputError, match="found on images of elsewhere, and hand was opened: name the same data"):
+        pl.discover(model_of(), data, settings=QUICK, compare=other)
+    smaller = replace(discovery.suspects[0], region=np.ones((8, 8), bool))
+    again = pl.discover(model_of(), data, settings=QUICK, compare=replace(discovery, suspects=[smaller]))
+    assert again.comparison["suspects"][0]["verdict"] == (
+        "not told: it was found at 8 × 8 pixels, and this network takes 24 × 24"
+    )
+
+
+def test_whole_images_patches_and_columns_of_before_are_measured_anew_too():
+    data, _ = dataset_of(marker=0.5, brighter=25, metadata=lambda labels: {"ward": [str(v) for v in labels[:, 0]]})
+    finer = replace(QUICK, cells=12)  # whose squares fit beside the middle
+    before = pl.discover(model_of(whole=25.0), data, settings=finer)
+    first = before.suspects[0]
+    patch = replace(first, kind="patch", name="a patch")
+    column = replace(first, kind="metadata", name="ward: 1.0", details={"column": "ward"})
+    gone = replace(column, details={"column": "view"})
+    several = replace(before, suspects=[first, patch, column, gone])
+    same, less = (
+        pl.discover(model_of(whole=weight), data, settings=finer, compare=several).comparison["suspects"]
+        for weight in (25.0, 0.0)
+    )
+    assert same[0]["verdict"].startswith("still there")
+    assert same[0]["share_change"]["value"] == 0
+    assert less[0]["share_change"]["high"] < 0  # what is brighter is so in the middle too, which it still reads
+    assert same[2]["share_now"]["n"] == 60
+    assert {one[3]["verdict"] for one in (same, less)} == {"not told: these images have no column view"}
+    assert all(one[1]["share_now"]["value"] is not None for one in (same, less))
 
 
 def test_the_images_of_another_part_that_show_it_are_found_as_its_own_were(found):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -91,8 +92,22 @@ def make_discovery(*suspects: Suspect) -> Discovery:
         {"Mass": "3 images of it, and 20 are needed"},
         ["a note"],
         pictures,
-        [{"name": "upper right corner", "verdict": "gone"}],
+        comparison(),
+        np.linspace(-1, 1, 2 * N).reshape(N, 2),
     )
+
+
+def comparison() -> dict[str, Any]:
+    """What became of one suspect of before."""
+    areas = {key: estimate(0.8).to_json() for key in ("before", "now")} | {"change": estimate(0.0).to_json()}
+    shares = {"share_before": estimate(0.4), "share_now": estimate(0.0), "share_change": estimate(-0.4)}
+    one = {"number": 1, "name": "upper right corner", "class": "Pneumonia", "verdict": "no longer found: <0.0>"}
+    one |= {key: value.to_json() for key, value in shares.items()} | {"p": 0.4, "p_corrected": None}
+    one["auroc"] = [{"images": "with it"} | areas, {"images": "without it"} | areas]
+    return {
+        "before": "runs/first", "same_images": True, "suspects": [one],
+        "auroc": [{"class": name} | areas for name in CLASSES],
+    }  # fmt: skip
 
 
 def several(count: int) -> Discovery:

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from pellucid.audit.groups import make_groupings
-from pellucid.evaluation.discovery.comparison import compare_suspects
+from pellucid.evaluation.discovery.comparison import compare_discoveries
 from pellucid.evaluation.discovery.exchange import log_odds
 from pellucid.evaluation.discovery.results import FORMAT, Discovery
 from pellucid.evaluation.discovery.run import answerable, find_suspects, two_classes
 from pellucid.evaluation.discovery.samples import Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
+from pellucid.evaluation.discovery.showing import check_same_dataset
 from pellucid.models.inference import check_answers, predict
 from pellucid.models.memory_order import channels_last
 from pellucid.report.pages.discovery import suspect_panels, write_discovery
@@ -92,7 +93,8 @@ def discover(
             candidate, and so are those that the data have themselves.
         groups: of these columns those to take, each with where its bands begin, as ``{"age": [40, 60], "sex": []}``.
         regions: the marked labels of a class, where they are not called as the class.
-        compare: what `discover` found before, or its folder: what became of its suspects.
+        compare: what `discover` found before on images of the same dataset, or its folder: each of its suspects is
+            measured anew in this network, and on the same images the AUROCs of both networks are compared.
         out: the folder where results are kept as they come, so that the same call goes on after an interruption.
         settings: how much is spent, and where the line is drawn.
         limit: at most so many images, chosen with `seed`.
@@ -104,7 +106,8 @@ def discover(
 
     Raises:
         InputError: too few images, or no class with enough, with how many are needed; metadata that names none of the
-            images; an unknown column or class; a model without answers; results of something else in `out`.
+            images; an unknown column or class; a model without answers; suspects of other data to compare with; results
+            of something else in `out`.
 
     Example:
         >>> import pellucid as pl
@@ -134,6 +137,8 @@ better 300.
         allow_training_images=allow_training_images,
         class_map=class_map,
     )
+    if before is not None:
+        check_same_dataset(before, session.whole)
     unmarked = session.dataset
     session = with_regions(session, regions, class_map)
     dataset = session.dataset
@@ -166,6 +171,14 @@ better 300.
             name, why = next(iter(unanswered.items()))
             raise InputError(f"nothing can be said of any class. {name}: {why}. Give more images, or another part.")
         suspects, counts = find_suspects(model, samples, classes, session.thresholds, plan, store, key, batch_size)
+        comparison = None
+        if before is not None:
+            earlier = before.about["network"], before.about["fingerprint"], before.ids, dict(before.settings)
+
+            def anew(name: str) -> str:
+                return keyed(f"{name}-compared", plan, batch_size, dataset.fingerprint, earlier)
+
+            comparison = compare_discoveries(before, model, samples, plan, store, anew, batch_size)
     return DiscoveryWithPage(
         suspects=suspects,
         about=session.about(unmarked)
@@ -188,7 +201,8 @@ better 300.
             *_unmarked(samples, classes),
         ],
         pictures=_pictures(suspects, dataset.ids, pixels),
-        comparison=None if before is None else compare_suspects(before, suspects, samples.classes),
+        comparison=comparison,
+        odds=odds,
     )
 
 

@@ -1,59 +1,199 @@
-"""Two discoveries compared: is a suspect gone, and what did that cost?"""
+"""What became of another discovery's suspects: each measured anew in the network of now, and what the change cost."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from pellucid.evaluation.discovery.candidates import Candidate, Squares, at_varying_places, whole_images
+from pellucid.evaluation.discovery.description import RESAMPLES, change_of_share, share_of_gap
+from pellucid.evaluation.discovery.exchange import Window
+from pellucid.evaluation.discovery.metadata import test_column
+from pellucid.evaluation.discovery.run import InOrder
+from pellucid.evaluation.discovery.search import test_candidates
+from pellucid.evaluation.metrics.classification import auroc
+from pellucid.evaluation.metrics.paired_tests import holm
+from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
+from pellucid.utils.resources import finite
+from pellucid.utils.words import figure_text, whole_percent
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     from pellucid.evaluation.discovery.results import Discovery
+    from pellucid.evaluation.discovery.samples import Rows, Samples
+    from pellucid.evaluation.discovery.settings import DiscoverySettings
     from pellucid.evaluation.discovery.suspect import Suspect
+    from pellucid.evaluation.metrics.bootstrap import FloatArray
+    from pellucid.models.classifier import AnyClassifier
+    from pellucid.utils.results_store import ResultsStore
 
-OVERLAP = 0.25
-"""Intersection over union of two regions from which on they are the same place."""
+FEWEST = 10
+"""Positives, and negatives, of a set of images from which on it has an AUROC."""
 
 
-def compare_suspects(before: Discovery, now: Sequence[Suspect], classes: Sequence[str]) -> list[dict[str, Any]]:
-    """What became of each suspect of before that nobody marked.
+def compare_discoveries(
+    before: Discovery,
+    model: AnyClassifier,
+    samples: Samples,
+    settings: DiscoverySettings,
+    store: ResultsStore,
+    key: Callable[[str], str],
+    batch_size: int,
+) -> dict[str, Any]:
+    """What became of each suspect of before that nobody marked, and what that cost.
+
+    What was exchanged to test a suspect then is exchanged again, as it was then, and the network of now answers. Where
+    the images are those of before, the two shares and the two AUROCs are paired.
+
+    Args:
+        before: what was found in another network.
+        model: the network of now.
+        samples: images of the same dataset, of two classes as `two_classes` gives them.
+        settings: of now: the corrected p value and the share from which on a suspect is reported.
+        store: where what was measured is kept.
+        key: the name under which a part is kept.
+        batch_size: images at a time.
 
     Returns:
-        A record each: its number, name and class, `share_before` and `share_now`, the number it has `now` (None where
-        it is gone), and a `verdict`.
+        Plain values: `before` (the model), `same_images`, `suspects` with a record each (`number`, `name`, `class`,
+        `share_before`, `share_now`, `share_change`, `p`, `p_corrected`, `verdict`, and `auroc` on the images with the
+        suspect and without it), and `auroc` of each class.
     """
+    names = ("seed", "tested", "recipients", "cells")
+    plan = replace(settings, **{name: before.settings[name] for name in names if name in before.settings})
+    olds = [one for one in before.unexpected if one.class_name in samples.classes]
+    first, second = samples.halves(plan.seed)
+    bootstrap = Bootstrap(samples.patients.tolist(), RESAMPLES)
+    worths: dict[int, tuple[Rows, FloatArray, float]] = {}
+    reasons: dict[int, str] = {}
+    every: dict[int, Candidate] = {}
+    for place, old in enumerate(olds):
+        column = samples.classes.index(old.class_name)
+        if old.kind == "metadata":
+            name = str(old.details["column"])
+            if name in samples.columns:
+                worth, p = test_column(samples, name, column, first, second, plan)
+                worths[place] = second, worth[second], p
+            else:
+                reasons[place] = f"these images have no column {name}"
+        elif old.region.shape != samples.frame:
+            sizes = [" × ".join(map(str, size)) for size in (old.region.shape, samples.frame)]
+            reasons[place] = f"it was found at {sizes[0]} pixels, and this network takes {sizes[1]}"
+        else:
+            every[place] = _candidate(old, samples, column, plan.cells)
+    if every:
+        network = InOrder.of(model, samples.classes)
+        tested = test_candidates(network, samples, second, list(every.values()), plan, store, key, batch_size)
+        worths |= {place: (one.donors, one.worth, one.p) for place, one in zip(every, tested, strict=True)}
+    places = sorted(worths)
+    corrected = dict(zip(places, holm([worths[place][2] for place in places]), strict=True))
+    same = before.ids == samples.ids and before.odds is not None
+    former = _odds_in_order(before, samples) if same else None
     records = []
-    for old in before.unexpected:
-        if old.class_name not in classes:
-            continue
-        match = next((one for one in now if _same(old, one)), None)
-        share = math.nan if match is None else match.cost
-        verdict = (
-            "no longer found"
-            if match is None
-            else f"still there: {100 * old.cost:.0f} % before, {100 * share:.0f} % now"
-        )
+    for place, old in enumerate(olds):
+        column = samples.classes.index(old.class_name)
+        labels, odds = samples.labels[:, column], samples.odds[:, column]
+        share = change = _unknown(reasons.get(place, ""))
+        p = math.nan
+        if place in worths:
+            rows, worth, p = worths[place]
+            draws = bootstrap.take(rows)
+            share = share_of_gap(worth, labels[rows], odds[rows], draws)
+            change = _unknown("the images of before are others, or were drawn otherwise")
+            if (
+                former is not None
+                and old.tested_rows is not None
+                and old.tested_worth is not None
+                and np.array_equal(old.tested_rows, rows)
+            ):
+                change = change_of_share(
+                    (old.tested_worth, former[rows, column]), (worth, odds[rows]), labels[rows], draws
+                )
+        sets = {"with it": old.present, "without it": ~old.present} if former is not None else {}
         records.append(
             {
                 "number": old.number,
                 "name": old.name,
                 "class": old.class_name,
-                "share_before": old.cost,
-                "share_now": share,
-                "now": None if match is None else match.number,
-                "verdict": verdict,
+                "share_before": old.effects[0].share.to_json(),
+                "share_now": share.to_json(),
+                "share_change": change.to_json(),
+                "p": p,
+                "p_corrected": corrected.get(place, math.nan),
+                "verdict": _verdict(old.effects[0].share, share, corrected.get(place, math.nan), settings),
+                "auroc": [
+                    {"images": name} | _areas(former[:, column], odds, labels, np.flatnonzero(of), bootstrap)
+                    for name, of in sets.items()
+                    if former is not None
+                ],
             }
         )
-    return records
+    everything = np.arange(len(samples))
+    areas = [] if former is None else [
+        {"class": name} | _areas(former[:, k], samples.odds[:, k], samples.labels[:, k], everything, bootstrap)
+        for k, name in enumerate(samples.classes)
+        if not np.isnan(former[:, k]).all()
+    ]  # fmt: skip
+    plain: dict[str, Any] = finite(
+        {"before": before.about["model"], "same_images": same, "suspects": records, "auroc": areas}
+    )
+    return plain
 
 
-def _same(one: Suspect, other: Suspect) -> bool:
-    if one.kind != other.kind or one.class_name != other.class_name or other.expected:
-        return False
-    if one.kind in ("whole image", "metadata"):
-        return one.name == other.name
-    if one.kind == "patch":
-        return True
-    if one.region.shape != other.region.shape:
-        return False
-    return bool((one.region & other.region).sum() >= OVERLAP * (one.region | other.region).sum())
+def _candidate(old: Suspect, samples: Samples, column: int, cells: int) -> Candidate:
+    """What was exchanged to test a suspect."""
+    if old.kind == "patch":
+        return at_varying_places(samples, column, Squares.over(samples.frame, cells))
+    if old.kind == "whole image":
+        return next(one for one in whole_images(samples, column) if one.name == old.name)
+    mask = old.region if old.window is None else old.window
+    return Candidate.place(old.name, column, Window.fixed(mask), mask)
+
+
+def _odds_in_order(before: Discovery, samples: Samples) -> FloatArray:
+    """The log-odds of before, (N, K) of the classes of now; NaN of a class that it did not have."""
+    assert before.odds is not None
+    odds = np.full(samples.odds.shape, math.nan)
+    for column, name in enumerate(samples.classes):
+        if name in before.classes:
+            odds[:, column] = before.odds[:, before.classes.index(name)]
+    return odds
+
+
+def _areas(former: FloatArray, now: FloatArray, labels: FloatArray, rows: Rows, bootstrap: Bootstrap) -> dict[str, Any]:
+    """AUROC of one class before and now on the same images, and the paired difference."""
+    counts = [int((labels[rows] == value).sum()) for value in (1, 0)]
+    if min(counts) < FEWEST:
+        few = f"{counts[0]} positives and {counts[1]} negatives, and {FEWEST} of each are needed"
+        return dict.fromkeys(("before", "now", "change"), _unknown(few, len(rows)).to_json())
+    draws = bootstrap.take(rows)
+    one, other = (auroc(odds[rows], labels[rows], draws) for odds in (former, now))
+    return {"before": one.estimate().to_json(), "now": other.estimate().to_json()} | {
+        "change": (other - one).estimate().to_json()
+    }
+
+
+def _verdict(then: Estimate, now: Estimate, p_corrected: float, settings: DiscoverySettings) -> str:
+    if math.isnan(now.value):
+        return f"not told: {now.reason}"
+    least = whole_percent(settings.least)
+    shares = f"its share was {_percent(then)} and is {_percent(now)}"
+    if now.high < settings.least:
+        return f"no longer found: {shares}, below the {least} from which on a suspect is reported"
+    if now.value >= settings.least and p_corrected <= settings.alpha:
+        return f"still there: {shares}"
+    return f"not told: {shares}, which neither lies below {least} nor is shown to be there"
+
+
+def _percent(share: Estimate) -> str:
+    if math.isnan(share.value):
+        return "unknown"
+    return figure_text(share.value, share.low, share.high, whole_percent)
+
+
+def _unknown(reason: str, n: int = 0) -> Estimate:
+    return Estimate(math.nan, math.nan, math.nan, n, reason)

@@ -44,6 +44,28 @@ def share_of_gap(worth: FloatArray, labels: FloatArray, odds: FloatArray, bootst
         odds: (D,), the log-odds of the class.
         bootstrap: over the D images.
     """
+    shares = _shares(worth, labels, odds, bootstrap)
+    return _estimate_of(shares, int((~np.isnan(worth) & ~np.isnan(labels)).sum()))
+
+
+def change_of_share(
+    before: tuple[FloatArray, FloatArray], now: tuple[FloatArray, FloatArray], labels: FloatArray, bootstrap: Bootstrap
+) -> Estimate:
+    """How much larger the share is in one network than it was in another, on the same images.
+
+    Args:
+        before: worth and log-odds (D,) in the other network.
+        now: the same in this one.
+        labels: (D,), 0 or 1, NaN where unknown.
+        bootstrap: over the D images.
+    """
+    shares = [_shares(worth, labels, odds, bootstrap) for worth, odds in (before, now)]
+    n = int((~np.isnan(before[0]) & ~np.isnan(now[0]) & ~np.isnan(labels)).sum())
+    return _estimate_of(shares[1] - shares[0], n)
+
+
+def _shares(worth: FloatArray, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
+    """The share over all images, and after it in each resample."""
     weights = np.concatenate([np.ones((1, len(worth))), bootstrap.weights.astype(np.float64)])
 
     def difference(values: FloatArray) -> FloatArray:
@@ -56,10 +78,12 @@ def share_of_gap(worth: FloatArray, labels: FloatArray, odds: FloatArray, bootst
         return np.asarray(means[0] - means[1])
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        shares = difference(worth) / difference(odds)
-    n = int((~np.isnan(worth) & ~np.isnan(labels)).sum())
+        return np.asarray(difference(worth) / difference(odds))
+
+
+def _estimate_of(shares: FloatArray, n: int) -> Estimate:
     drawn_shares = shares[1:][np.isfinite(shares[1:])]
-    if not math.isfinite(shares[0]) or len(drawn_shares) < RESAMPLES / 2:
+    if not math.isfinite(shares[0]) or len(drawn_shares) < len(shares[1:]) / 2:
         return Estimate(math.nan, math.nan, math.nan, n, "too few positives or negatives")
     low, high = np.quantile(drawn_shares, [0.025, 0.975])
     return Estimate(float(shares[0]), float(low), float(high), n)
@@ -139,6 +163,8 @@ def describe(
         mean_patch=mean_patch,
         mean_without=mean_without,
         window=one.region if one.kind == "place" else None,
+        tested_rows=tested.donors,
+        tested_worth=tested.worth,
         details={"z": tested.z, "tested_images": len(tested.donors)},
         reason=None if not math.isnan(overlap) or one.kind == "whole image" else f"nobody marked where {name} is",
     )

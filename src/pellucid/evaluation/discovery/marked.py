@@ -60,7 +60,8 @@ def can_be_exchanged(samples: Samples, column: int) -> bool:
 
 def _has_marked(samples: Samples, column: int) -> Masks:
     """Boolean (N,), which images have a marked finding of the class, those that are known to be without it excepted."""
-    return samples.marks.is_marked(*samples.labels.shape)[:, column] & (samples.labels[:, column] != 0)
+    is_marked = samples.marks.is_marked(*samples.labels.shape)[:, column]
+    return np.asarray(is_marked & (samples.labels[:, column] != 0))
 
 
 def marked_suspects(samples: Samples, arrays_of: dict[int, dict[str, npt.NDArray[Any]]]) -> list[Suspect]:

@@ -54,22 +54,11 @@ def metadata_suspects(
     Returns:
         The suspects, and how many pairs of column and class were tested.
     """
-    tests: list[tuple[str, int, FloatArray, float]] = []
-    orders = permuted(samples.patients[second], settings.permutations, settings.seed + 4)
-    for name, (members, _) in samples.columns.items():
-        for column in columns:
-            labels = samples.labels[:, column]
-            rest = beyond_the_label(samples.odds[:, column], labels, first)
-            worth = worth_of_groups(members, rest, first)
-            label_p = associations(
-                worth[second, None], labels[second, None], samples.patients[second],
-                permutations=settings.permutations, seed=settings.seed + 4,
-            ).p[0]  # fmt: skip
-            own = np.nan_to_num(beyond_the_label(samples.odds[:, column], labels, second)[second])
-            usable = ~np.isnan(worth[second])
-            centred = np.where(usable, worth[second] - np.nanmean(worth[second]) if usable.any() else 0.0, 0.0)
-            answer_p = (1 + (own[orders] @ centred >= own @ centred).sum()) / (settings.permutations + 1)
-            tests.append((name, int(column), worth, float(max(label_p, answer_p)) if usable.any() else math.nan))
+    tests = [
+        (name, column, *test_column(samples, name, column, first, second, settings))
+        for name in samples.columns
+        for column in map(int, columns)
+    ]
     corrected = holm([test[3] for test in tests])
     best: dict[str, Suspect] = {}
     for (name, column, worth, p), p_corrected in zip(tests, corrected, strict=True):
@@ -78,6 +67,31 @@ def metadata_suspects(
             if one.cost >= settings.least and (name not in best or one.cost > best[name].cost):
                 best[name] = one
     return list(best.values()), len(tests)
+
+
+def test_column(
+    samples: Samples, name: str, column: int, first: Rows, second: Rows, settings: DiscoverySettings
+) -> tuple[FloatArray, float]:
+    """What membership in a group of one column is worth to one class, and whether that goes with answer and label.
+
+    Returns:
+        `worth` (N,), learned on the first half, NaN where a group is not known there; and p on the second half, NaN
+        where nothing is known.
+    """
+    members = samples.columns[name][0]
+    labels = samples.labels[:, column]
+    rest = beyond_the_label(samples.odds[:, column], labels, first)
+    worth = worth_of_groups(members, rest, first)
+    orders = permuted(samples.patients[second], settings.permutations, settings.seed + 4)
+    label_p = associations(
+        worth[second, None], labels[second, None], samples.patients[second],
+        permutations=settings.permutations, seed=settings.seed + 4,
+    ).p[0]  # fmt: skip
+    own = np.nan_to_num(beyond_the_label(samples.odds[:, column], labels, second)[second])
+    usable = ~np.isnan(worth[second])
+    centred = np.where(usable, worth[second] - np.nanmean(worth[second]) if usable.any() else 0.0, 0.0)
+    answer_p = (1 + (own[orders] @ centred >= own @ centred).sum()) / (settings.permutations + 1)
+    return worth, float(max(label_p, answer_p)) if usable.any() else math.nan
 
 
 def _suspect(
@@ -116,6 +130,8 @@ def _suspect(
         worst=None,
         exemplars=tuple(samples.ids[i] for i in np.flatnonzero(present)[:SHOWN]),
         without=tuple(samples.ids[i] for i in np.flatnonzero((members >= 0) & ~present)[:SHOWN]),
+        tested_rows=rows,
+        tested_worth=worth[rows],
         details={"column": name, "group": names[top]},
         reason="a column of metadata cannot be exchanged: an association, and no intervention",
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from pellucid.evaluation.discovery.suspect import Suspect
+from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.types import InputError
 from pellucid.utils.csv_table import write_csv
 from pellucid.utils.digests import damaged, read_arrays, write_arrays
@@ -23,10 +24,9 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.evaluation.metrics.statistics import Estimate
-
+AREAS = {"before": "{:.3f}".format, "now": "{:.3f}".format, "change": "{:+.3f}".format}
 JSON, ARRAY_FILE = "suspects.json", "suspects.npz"
-FORMAT = 4  # 2: a network was its file; 3: of two classes the first was searched for
+FORMAT = 5  # 3: of two classes the first was searched for; 4: without the log-odds, and what was tested
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +44,8 @@ class Discovery(Result):
         unanswered: by class, why nothing can be said of it.
         notes: what a reader must know.
         pictures: uint8 or uint16 (C, H, W) of the images that suspects name.
-        comparison: what became of another discovery's suspects, a record each; None without one.
+        comparison: what became of another discovery's suspects (see `compare_discoveries`); None without one.
+        odds: float64 (N, K), the log-odds that the network gives; None where they were not kept.
     """
 
     name: ClassVar[str] = "suspects"
@@ -57,7 +58,8 @@ class Discovery(Result):
     unanswered: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
     pictures: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
-    comparison: Sequence[Mapping[str, Any]] | None = None
+    comparison: Mapping[str, Any] | None = None
+    odds: npt.NDArray[np.float64] | None = None
 
     @property
     def unexpected(self) -> list[Suspect]:
@@ -125,8 +127,15 @@ class Discovery(Result):
         columns = ["suspect", "class", "share of the answer", "images", "taken away", "put in", "p"]
         tables = [Table(self.headline, columns, [_line(suspect) for suspect in self.suspects])]
         if self.comparison is not None:
-            lines = [[str(one["name"]), str(one["verdict"])] for one in self.comparison]
-            tables.append(Table("What became of the suspects of before", ["suspect", "now"], lines))
+            lines = [[str(one[key]) for key in ("name", "class", "verdict")] for one in self.comparison["suspects"]]
+            tables.append(Table("What became of the suspects of before", ["suspect", "class", "now"], lines))
+            changes = [
+                [str(one["class"]), *(_text(Estimate.from_json(one[key]), text) for key, text in AREAS.items())]
+                for one in self.comparison["auroc"]
+            ]
+            if changes:
+                title = "What changed: AUROC of both networks on the same images"
+                tables.append(Table(title, ["class", *AREAS], changes))
         return tables
 
     @property
@@ -142,6 +151,7 @@ class Discovery(Result):
         """
         folder = Path(folder)
         arrays = {f"{s.number}.{name}": array for s in self.suspects for name, array in s.arrays().items()}
+        arrays |= {} if self.odds is None else {"odds": self.odds}
         arrays |= {f"picture.{name}": pixels for name, pixels in self.pictures.items()}
         write_arrays(folder / ARRAY_FILE, arrays)
         write_json(folder / JSON, self.to_json() | {"arrays_sha256": digest_of(folder / ARRAY_FILE)})
@@ -193,6 +203,7 @@ class Discovery(Result):
             stored["notes"],
             {k.removeprefix("picture."): v for k, v in arrays.items() if k.startswith("picture.")},
             stored["comparison"],
+            arrays.get("odds"),
         )
 
 

@@ -47,11 +47,11 @@ class Showing:
     measured: int
 
 
-def check_same_data(discovery: Discovery, dataset: Dataset, suspect: Suspect) -> None:
+def check_same_dataset(discovery: Discovery, dataset: Dataset) -> None:
     """Refuse images of another dataset than the one whose suspects they are.
 
     Raises:
-        InputError: another dataset, other options, or one without the suspect's class.
+        InputError: another dataset, or other options.
     """
     name, origin = discovery.about["data"], discovery.about["origin"]
     if name != dataset.card.name:
@@ -64,9 +64,18 @@ def check_same_data(discovery: Discovery, dataset: Dataset, suspect: Suspect) ->
             f"{dataset.origin or 'no options'}. Give the same --data-option (in Python: options of pl.dataset) "
             "as `discover` had."
         )
+
+
+def check_same_data(discovery: Discovery, dataset: Dataset, suspect: Suspect) -> None:
+    """Refuse images of another dataset than the one whose suspects they are, or without the suspect's class.
+
+    Raises:
+        InputError: another dataset, other options, or one without the suspect's class.
+    """
+    check_same_dataset(discovery, dataset)
     if suspect.class_name not in dataset.classes:
         raise InputError(
-            f"suspect {suspect.number} moves {suspect.class_name}, and {name} was opened with the classes "
+            f"suspect {suspect.number} moves {suspect.class_name}, and {dataset.card.name} was opened with the classes "
             f"{', '.join(dataset.classes)}."
         )
 

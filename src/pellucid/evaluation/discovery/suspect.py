@@ -24,7 +24,9 @@ Kind = Literal["place", "patch", "whole image", "metadata", "marked"]
 `marked`: what people marked as the finding.
 """
 KINDS: tuple[Kind, ...] = get_args(Kind)
-ARRAYS = ("region", "window", "present", "strength", "mean_patch", "mean_without")
+ARRAYS = (
+    "region", "window", "present", "strength", "mean_patch", "mean_without", "tested_rows", "tested_worth",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ class Suspect:
         window: boolean (H, W) of a place: what was exchanged to test it, in which its region was found; else None.
         details: what else is known of it, in plain values.
         reason: why something of it cannot be told.
+        tested_rows: int64 (D,), the images that it was tested on; None of what people marked.
+        tested_worth: float (D,), what each of these was worth to the class; NaN where it took no part.
     """
 
     number: int
@@ -137,6 +141,8 @@ class Suspect:
     window: npt.NDArray[np.bool_] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    tested_rows: npt.NDArray[np.int64] | None = None
+    tested_worth: npt.NDArray[np.float64] | None = None
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, those that it has."""

@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from pellucid.data.decoding.image import in_8_bits
+from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.report.pages.page_templates import PAGES, style_sheet
 from pellucid.report.pictures.panels import Panel, picture
 from pellucid.report.pictures.perturbed import as_picture, data_address
@@ -14,11 +15,11 @@ from pellucid.utils.resources import write_text
 from pellucid.utils.words import heading_name, interval_text, value_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pellucid.evaluation.discovery.results import Discovery
     from pellucid.evaluation.discovery.suspect import Consequence, Suspect
-    from pellucid.evaluation.metrics.statistics import Estimate
 
 ON_A_CARD = 3  # images with the suspect on its card; its section has all
 KINDS = {
@@ -47,7 +48,7 @@ def write_discovery(discovery: Discovery, path: Path) -> Path:
         about=[(key, str(value)) for key, value in discovery.about.items() if isinstance(value, str | int)],
         unexpected=[card_of(discovery, suspect) for suspect in discovery.unexpected],
         expected=[card_of(discovery, suspect) for suspect in discovery.suspects if suspect.expected],
-        comparison=discovery.comparison or (),
+        comparison=_comparison(discovery),
     )
     write_text(path, text)
     return path
@@ -94,6 +95,37 @@ def card_of(discovery: Discovery, suspect: Suspect) -> dict[str, Any]:
         ],
         "worst": suspect.worst and {"w": suspect.worst, "accuracy": _figure(suspect.worst.accuracy)},
     }
+
+
+def _comparison(discovery: Discovery) -> dict[str, Any] | None:
+    """What became of another discovery's suspects, as the template takes it."""
+    compared = discovery.comparison
+    if compared is None:
+        return None
+
+    def areas(one: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [_figure(Estimate.from_json(one[key]), signed=key == "change") for key in ("before", "now", "change")]
+
+    def share(one: Mapping[str, Any], key: str) -> dict[str, Any]:
+        return _figure(Estimate.from_json(one[key]), 2, signed=key == "share_change")
+
+    suspects = [
+        {
+            "name": one["name"],
+            "class": one["class"],
+            "verdict": one["verdict"],
+            "shares": [share(one, key) for key in ("share_before", "share_now", "share_change")],
+            "p": "–" if one["p_corrected"] is None else p_text(one["p_corrected"]),
+        }
+        for one in compared["suspects"]
+    ]
+    changes = [{"name": one["class"], "images": "all images", "cells": areas(one)} for one in compared["auroc"]]
+    changes += [
+        {"name": one["class"], "images": f"{of['images']}: {one['name']}", "cells": areas(of)}
+        for one in compared["suspects"]
+        for of in one["auroc"]
+    ]
+    return {"before": compared["before"], "suspects": suspects, "changes": changes}
 
 
 def suspect_panels(discovery: Discovery) -> list[Panel]:
