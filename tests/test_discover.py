@@ -185,6 +185,14 @@ def test_a_column_that_goes_with_the_answers_is_found():
     assert column.effects[0].put_in.reason == "a column of metadata cannot be exchanged"
 
 
+def test_with_metadata_what_is_found_in_images_has_half_of_the_level(found):
+    discovery, _, data = found
+    wards = replace(data, metadata={"ward": [str(i % 3) for i in range(N)]})
+    halved = pl.discover(model_of(corner=8.0), wards, settings=QUICK).suspects[0].effects[0]
+    whole = discovery.suspects[0].effects[0]
+    assert (halved.p, halved.p_corrected) == (whole.p, 2 * whole.p_corrected)
+
+
 def test_a_call_goes_on_and_gives_the_same(found, tmp_path, monkeypatch):
     discovery, _, data = found
     model = model_of(corner=8.0)

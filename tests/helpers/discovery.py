@@ -71,7 +71,9 @@ def make_suspect(number: int = 1, kind: str = "place", *, expected: bool = False
         patch if at_a_place else None,
         patch / 3 if at_a_place else None,
         np.pad(np.ones((6, 6), bool), ((0, SIDE - 6), (8, SIDE - 14))) if kind == "place" else None,
-        {"statistic": "mean"} if kind == "whole image" else {},
+        {"column": "ward", "groups": [{"group": "<A>", "n": 8, "positives": 0.9, "negatives": 0.1, "worth": 0.5}]}
+        if kind == "metadata"
+        else {},
         None,
     )
 

@@ -11,7 +11,7 @@ import numpy as np
 from pellucid.evaluation.discovery.candidates import Candidate, Squares, at_varying_places, whole_images
 from pellucid.evaluation.discovery.description import RESAMPLES, change_of_share, share_of_gap
 from pellucid.evaluation.discovery.exchange import Window
-from pellucid.evaluation.discovery.metadata import test_column
+from pellucid.evaluation.discovery.metadata import worth_of_column
 from pellucid.evaluation.discovery.run import InOrder
 from pellucid.evaluation.discovery.search import test_candidates
 from pellucid.evaluation.metrics.classification import auroc
@@ -76,7 +76,7 @@ def compare_discoveries(
         if old.kind == "metadata":
             name = str(old.details["column"])
             if name in samples.columns:
-                worth, p = test_column(samples, name, column, first, second, plan)
+                worth, p = worth_of_column(samples, name, column, first, second, plan)
                 worths[place] = second, worth[second], p
             else:
                 reasons[place] = f"these images have no column {name}"

@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pellucid.evaluation.discovery.description import share_of_gap
-from pellucid.evaluation.discovery.inference import associations, permuted
+from pellucid.evaluation.discovery.inference import permuted
 from pellucid.evaluation.discovery.suspect import Effect, Suspect
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, mean_over_images
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pellucid.evaluation.discovery.samples import Rows, Samples
     from pellucid.evaluation.discovery.settings import DiscoverySettings
     from pellucid.evaluation.metrics.bootstrap import FloatArray
 
 SHOWN = 8
+MOST = 0.8
+"""Of what the groups contribute that speak for a class, the part that those make up which a suspect is named after."""
+ENOUGH = 20
+"""Permutations as extreme as the truth, after which no more are drawn."""
+FAMILIES = 2
+"""What is found in images and what is found in columns have half of `alpha` each."""
 
 
 def beyond_the_label(odds: FloatArray, labels: FloatArray, reference: Rows) -> FloatArray:
@@ -49,19 +57,16 @@ def metadata_suspects(
 
     What a group is worth is learned on the first half. On the second it must foretell the model's answers among images
     of the same label, and go with the label: the larger of the two p values counts, after Holm over columns and
-    classes.
+    classes, and doubled, since what is found in images may be reported with the other half of `alpha`.
 
     Returns:
         The suspects, and how many pairs of column and class were tested.
     """
-    tests = [
-        (name, column, *test_column(samples, name, column, first, second, settings))
-        for name in samples.columns
-        for column in map(int, columns)
-    ]
-    corrected = holm([test[3] for test in tests])
+    pairs = [(name, column) for name in samples.columns for column in map(int, columns)]
+    tests = [worth_of_column(samples, *pair, first, second, settings, tests=len(pairs)) for pair in pairs]
+    corrected = [FAMILIES * p for p in holm([p for _, p in tests])]
     best: dict[str, Suspect] = {}
-    for (name, column, worth, p), p_corrected in zip(tests, corrected, strict=True):
+    for (name, column), (worth, p), p_corrected in zip(pairs, tests, corrected, strict=True):
         if p_corrected <= settings.alpha:
             one = _suspect(samples, name, column, worth, p, p_corrected, second)
             if one.cost >= settings.least and (name not in best or one.cost > best[name].cost):
@@ -69,29 +74,142 @@ def metadata_suspects(
     return list(best.values()), len(tests)
 
 
-def test_column(
-    samples: Samples, name: str, column: int, first: Rows, second: Rows, settings: DiscoverySettings
+def worth_of_column(
+    samples: Samples, name: str, column: int, first: Rows, second: Rows, settings: DiscoverySettings, tests: int = 1
 ) -> tuple[FloatArray, float]:
     """What membership in a group of one column is worth to one class, and whether that goes with answer and label.
 
+    Two permutation tests, one-sided, over patients. Does the worth go with the label? Labels change places. Does it
+    foretell the answer beyond the label? Answers change places between images of the same label, so that a column that
+    goes with the label, as a shortcut does, is compared with itself among positives, and among negatives.
+
+    Args:
+        samples: the images.
+        name: of the column.
+        column: the class.
+        first: the images that the worth of a group is learned on.
+        second: those that it is tested on.
+        settings: `permutations` are drawn, and so many times more as `tests` need.
+        tests: how many are corrected together.
+
     Returns:
-        `worth` (N,), learned on the first half, NaN where a group is not known there; and p on the second half, NaN
-        where nothing is known.
+        `worth` (N,), learned on the first half, NaN where a group is not known there; and the larger of both p on the
+        second half, NaN where nothing is known.
     """
     members = samples.columns[name][0]
-    labels = samples.labels[:, column]
-    rest = beyond_the_label(samples.odds[:, column], labels, first)
-    worth = worth_of_groups(members, rest, first)
-    orders = permuted(samples.patients[second], settings.permutations, settings.seed + 4)
-    label_p = associations(
-        worth[second, None], labels[second, None], samples.patients[second],
-        permutations=settings.permutations, seed=settings.seed + 4,
-    ).p[0]  # fmt: skip
-    own = np.nan_to_num(beyond_the_label(samples.odds[:, column], labels, second)[second])
-    usable = ~np.isnan(worth[second])
-    centred = np.where(usable, worth[second] - np.nanmean(worth[second]) if usable.any() else 0.0, 0.0)
-    answer_p = (1 + (own[orders] @ centred >= own @ centred).sum()) / (settings.permutations + 1)
-    return worth, float(max(label_p, answer_p)) if usable.any() else math.nan
+    labels, patients = samples.labels[second, column], samples.patients[second]
+    worth = worth_of_groups(members, beyond_the_label(samples.odds[:, column], samples.labels[:, column], first), first)
+    answers = beyond_the_label(samples.odds[:, column], samples.labels[:, column], second)[second]
+    usable = ~np.isnan(worth[second]) & ~np.isnan(labels)
+    if not usable.any():
+        return worth, math.nan
+    own, labels, answers, patients = (v[usable] for v in (worth[second], labels, answers, patients))
+    most = max(settings.permutations, math.ceil(2 * FAMILIES * tests / settings.alpha))
+
+    def of_labels(count: int, seed: int) -> Rows:
+        return permuted(patients, count, seed)
+
+    def of_answers(count: int, seed: int) -> Rows:
+        return permuted_within(patients, labels, count, seed)
+
+    centred = own - own.mean()
+    ps = [
+        _tail(values, centred, orders, settings.permutations, most, settings.seed + 4)
+        for values, orders in ((labels, of_labels), (answers, of_answers))
+    ]
+    return worth, max(ps)
+
+
+def permuted_within(patients: Rows, labels: FloatArray, count: int, seed: int) -> Rows:
+    """Orders of D images in which patients change places with patients of as many images of each label: (count, D).
+
+    Each image takes the place of one with the same label.
+
+    Args:
+        patients: (D,), the number of each image's patient.
+        labels: (D,), 0 or 1.
+        count: of orders.
+        seed: of the draws.
+
+    Example:
+        >>> labels = np.array([0.0, 1.0, 0.0, 1.0, 0.0])
+        >>> orders = permuted_within(np.arange(5), labels, 3, 0)
+        >>> bool((labels[orders] == labels).all())
+        True
+    """
+    orders = np.tile(np.arange(len(patients)), (count, 1))
+    in_order = np.lexsort((labels, patients))
+    _, place = np.unique(patients, return_inverse=True)
+    sizes = np.stack([np.bincount(place, labels == value) for value in (0, 1)], 1)
+    _, stratum = np.unique(sizes, axis=0, return_inverse=True)
+    of_image = stratum.ravel()[place[in_order]]
+    for number in np.unique(of_image):
+        rows = in_order[of_image == number]
+        orders[:, rows] = rows[permuted(patients[rows], count, seed + int(number))]
+    return orders
+
+
+def _tail(
+    values: FloatArray, centred: FloatArray, orders_of: Callable[[int, int], Rows], at_once: int, most: int, seed: int
+) -> float:
+    """P of a sum of products as large, under orders drawn until `ENOUGH` are (Besag & Clifford 1991), `most` at most.
+
+    Source:
+        J. Besag, P. Clifford: Sequential Monte Carlo p-values. Biometrika 78, 1991.
+    """
+    truth = values @ centred
+    truth -= 1e-9 * np.abs(values) @ np.abs(centred)  # what rounding leaves
+    extreme = count = 0
+    while count < most and extreme < ENOUGH:
+        orders = orders_of(at_once, seed + 1000 * count)
+        extreme += int((values[orders] @ centred >= truth).sum())
+        count += at_once
+    return (1 + extreme) / (count + 1)
+
+
+def groups_that_carry(worth: FloatArray, members: Rows, labels: FloatArray) -> list[dict[str, Any]]:
+    """What each group adds to how far worth differs between positives and negatives, the largest first.
+
+    Args:
+        worth: (D,), what membership is worth; NaN where that is not known.
+        members: (D,), each image's group; −1 where not known.
+        labels: (D,), 0 or 1, NaN where unknown.
+
+    Returns:
+        Of each group `group`, `n`, its share of the `positives` and of the `negatives`, what it is `worth` more than
+        the mean image, and its `part` of the difference: that times how much more frequent it is among positives. The
+        parts add up to the difference.
+    """
+    is_known = ~np.isnan(worth) & ~np.isnan(labels) & (members >= 0)
+    own, label, value = members[is_known], labels[is_known], worth[is_known]
+    groups = []
+    for group in np.unique(own):
+        within = own == group
+        shares = [float(within[label == of].mean()) if (label == of).any() else math.nan for of in (1, 0)]
+        more = float(value[within].mean() - value.mean())
+        groups.append(
+            {"group": int(group), "n": int(within.sum()), "positives": shares[0], "negatives": shares[1]}
+            | {"worth": more, "part": more * (shares[0] - shares[1])}
+        )
+    return sorted(groups, key=lambda one: -one["part"])
+
+
+def named_groups(groups: list[dict[str, Any]]) -> tuple[list[int], bool]:
+    """The groups that a column is named after, and whether they speak for the class.
+
+    Those that raise the answer and are more frequent among positives, the ones that contribute most, up to `MOST` of
+    what such groups contribute. Where there is none, the one that lowers it and is more frequent among negatives.
+    """
+    speaking = [one for one in groups if one["worth"] > 0 and one["positives"] > one["negatives"]]
+    if not speaking:
+        return [groups[0]["group"]], False
+    total, picked, part = sum(one["part"] for one in speaking), [], 0.0
+    for one in speaking:
+        picked.append(one["group"])
+        part += one["part"]
+        if part >= MOST * total:
+            break
+    return picked, True
 
 
 def _suspect(
@@ -99,22 +217,28 @@ def _suspect(
 ) -> Suspect:
     members, names = samples.columns[name]
     class_name = samples.classes[column]
+    labels = samples.labels[:, column]
     bootstrap = Bootstrap(samples.patients.tolist(), 500)
-    share = share_of_gap(worth[rows], samples.labels[rows, column], samples.odds[rows, column], bootstrap.take(rows))
+    share = share_of_gap(worth[rows], labels[rows], samples.odds[rows, column], bootstrap.take(rows))
     nothing = Estimate(math.nan, math.nan, math.nan, 0, "a column of metadata cannot be exchanged")
-    top = int(members[int(np.nanargmax(worth))])
-    present = members == top
+    groups = groups_that_carry(worth[rows], members[rows], labels[rows])
+    tops, is_for = named_groups(groups)
+    title = " or ".join(names[top] for top in tops)
+    if not is_for:
+        title = f"other than {title}"
+    present = np.isin(members, tops) if is_for else (members >= 0) & ~np.isin(members, tops)
     within = []
     for value in (1, 0):
-        of = np.flatnonzero((samples.labels[:, column] == value) & (members >= 0))
+        of = np.flatnonzero((labels == value) & (members >= 0))
         within.append(mean_over_images(present[of] * 1.0, bootstrap.take(of), within=(0, 1)).estimate())
     usable = np.flatnonzero(members >= 0)
     return Suspect(
         number=0,
         kind="metadata",
-        name=f"{name}: {names[top]}",
-        verdict=f"Images with {name} {names[top]} get more of {class_name} than others of the same label. This does "
-        "not say what it is in these images that the model uses.",
+        name=f"{name}: {title}",
+        verdict=f"Images with {name} {title} get higher answers for {class_name} than others of the same label, and "
+        f"are {100 * within[0].value:.0f} % of those with {class_name} and {100 * within[1].value:.0f} % of those "
+        "without. This does not say what it is in these images that the model uses.",
         class_name=class_name,
         cost=share.value,
         expected=False,
@@ -132,6 +256,6 @@ def _suspect(
         without=tuple(samples.ids[i] for i in np.flatnonzero((members >= 0) & ~present)[:SHOWN]),
         tested_rows=rows,
         tested_worth=worth[rows],
-        details={"column": name, "group": names[top]},
+        details={"column": name, "groups": [one | {"group": names[one["group"]]} for one in groups]},
         reason="a column of metadata cannot be exchanged: an association, and no intervention",
     )

@@ -11,7 +11,7 @@ from torch import nn
 from pellucid.evaluation.discovery.description import describe
 from pellucid.evaluation.discovery.marked import can_be_exchanged, marked_suspects, measure_marked
 from pellucid.evaluation.discovery.measuring import EXCHANGED, NEUTRALISED, measure_suspect
-from pellucid.evaluation.discovery.metadata import metadata_suspects
+from pellucid.evaluation.discovery.metadata import FAMILIES, metadata_suspects
 from pellucid.evaluation.discovery.search import candidates, distinct, test_candidates
 from pellucid.evaluation.discovery.windows import BANDS
 from pellucid.evaluation.metrics.plain import auroc
@@ -149,6 +149,8 @@ def find_suspects(
     exchanges = len({id(exchange) for one in every for exchange in one.exchanges})
     with progress_context("test them", min(settings.tested, len(second)) * exchanges):
         tested = test_candidates(network, samples, second, every, *common)
+    if samples.columns:  # which have the other half of alpha
+        tested = [replace(one, p_corrected=min(1.0, FAMILIES * one.p_corrected)) for one in tested]
     passes = spent["forward_passes"] + len(tested[0].donors) * exchanges
     picked = distinct(tested, samples, settings)[: settings.most]
     each = 2 * EXCHANGED + NEUTRALISED

@@ -93,6 +93,7 @@ def card_of(discovery: Discovery, suspect: Suspect) -> dict[str, Any]:
             }
             for c in suspect.consequences
         ],
+        "groups": suspect.details.get("groups", ()),
         "worst": suspect.worst and {"w": suspect.worst, "accuracy": _figure(suspect.worst.accuracy)},
     }
 
