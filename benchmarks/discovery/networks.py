@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from pellucid.models import create_model
 from pellucid.models.inference import predict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import numpy.typing as npt
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 
 SIZE, TRAIN, TEST = 64, 1200, 400
 EPOCHS, FURTHER = 10, 4  # on plain images, then on those of a cell
+RATE = 3e-3
+# of cells with these kinds, so that networks go by them: after 4 epochs at the usual rate 3 of 24 went by JPEG, 11 of
+# 25 by the marker (seeds 7000 to 7018)
+LONGER, LONGER_RATE, SLOWLY_LEARNT = 16, 6e-3, ("side_marker", "jpeg")
 PAIRS = 150  # test images that are drawn with a shortcut and without it
 GOES_BY, LEAVES = 0.10, 0.05  # of the distance between positives and negatives: at least, at most
 
@@ -123,11 +128,12 @@ def trained(cell: Cell, drawings: Drawings, folder: Path) -> ConvolutionalClassi
     if plain.is_file():
         network.load_state_dict(torch.load(plain, weights_only=True))
     else:
-        train(network, drawings.images, drawings.labels, EPOCHS, 3e-3, cell.seed)
+        train(network, drawings.images, drawings.labels, EPOCHS, RATE, cell.seed)
         _keep(network, plain)
-    train(
-        network, with_shortcuts(drawings, cell, "train", seen="learnt"), drawings.labels, FURTHER, 3e-3, cell.seed + 1
-    )
+    slowly = any(plant.kind in SLOWLY_LEARNT for plant in cell.plants)
+    epochs, rate = (LONGER, LONGER_RATE) if slowly else (FURTHER, RATE)
+    images = with_shortcuts(drawings, cell, "train", seen="learnt")
+    train(network, images, drawings.labels, epochs, rate, cell.seed + 1)
     _keep(network, own)
     return network
 
@@ -137,13 +143,26 @@ def _keep(network: ConvolutionalClassifier, path: Path) -> None:
     path.with_suffix(".part").replace(path)
 
 
-def use_of(network: ConvolutionalClassifier, cell: Cell, drawings: Drawings) -> dict[str, dict[str, object]]:
-    """By kind, how far the finding's logit rises when the shortcut alone is put in, with a 95 % interval.
+def use_of(
+    network: ConvolutionalClassifier, cell: Cell, drawings: Drawings, has: Mapping[str, npt.NDArray[np.bool_]]
+) -> dict[str, dict[str, Any]]:
+    """By kind, how far each class's logit rises when the shortcut alone is put in, with a 95 % interval.
 
-    In units of the distance between the mean logits of images with the finding and without it, none of which has a
+    In units of the distance between the mean logits of images with the class and without it, none of which has a
     shortcut. The images are the same drawings with the shortcut and without it: the truth, measured by intervention.
+
+    Args:
+        network: of the cell.
+        cell: with its shortcuts.
+        drawings: the test images without them.
+        has: by kind, which of them have it where the network is judged.
+
+    Returns:
+        By kind `mean`, `low` and `high` of its finding; `by_class`, the same of all; `most`, the largest part of a
+        class's distance that may go through it: of its finding the end of the interval that is farther from 0, and of
+        another class that times how much more often its positives have the shortcut than its negatives; and `verdict`.
     """
-    usage: dict[str, dict[str, object]] = {}
+    usage: dict[str, dict[str, Any]] = {}
     plain = predict(network, drawings.images)
     options = PhantomOptions(size=SIZE, prevalence=cell.prevalence)
     for plant in cell.plants:
@@ -151,14 +170,20 @@ def use_of(network: ConvolutionalClassifier, cell: Cell, drawings: Drawings) -> 
         for index in range(PAIRS):
             scene = make_scene(index, seed=cell.seed, options=options, split="test", planted={plant.kind})
             images[index, 0] = draw_scene(scene, SIZE)
-        column = PHANTOM_CLASSES.index(plant.finding)
-        positive = drawings.labels[:, column] == 1
-        distance = float(plain[positive, column].mean() - plain[~positive, column].mean())
-        rise = (predict(network, images)[:, column] - plain[:PAIRS, column]) / distance
-        error = 1.96 * float(rise.std(ddof=1)) / PAIRS**0.5
-        mean = float(rise.mean())
-        verdict = "goes by it" if mean - error >= GOES_BY else "leaves it" if abs(mean) + error <= LEAVES else "between"
-        usage[plant.kind] = {"mean": mean, "low": mean - error, "high": mean + error, "n": PAIRS, "verdict": verdict}
+        put_in = predict(network, images)
+        by_class, most = {}, 0.0
+        for column, name in enumerate(PHANTOM_CLASSES):
+            positive = drawings.labels[:, column] == 1
+            distance = float(plain[positive, column].mean() - plain[~positive, column].mean())
+            rise = (put_in[:, column] - plain[:PAIRS, column]) / distance
+            mean, error = float(rise.mean()), 1.96 * float(rise.std(ddof=1)) / PAIRS**0.5
+            by_class[name] = {"mean": mean, "low": mean - error, "high": mean + error}
+            of_both = has[plant.kind][positive].mean() - has[plant.kind][~positive].mean()
+            weight = 1.0 if name == plant.finding else abs(float(of_both))
+            most = max(most, (abs(mean) + error) * weight)
+        own = by_class[plant.finding]
+        verdict = "goes by it" if own["low"] >= GOES_BY else "leaves it" if most <= LEAVES else "between"
+        usage[plant.kind] = own | {"n": PAIRS, "most": most, "verdict": verdict, "by_class": by_class}
     return usage
 
 
