@@ -4,7 +4,7 @@ Seeds that were looked at while `discover` or this benchmark was built, and that
 
 - 1 to 999, 5000, and 6000 to 6004: settings were chosen on them;
 - 7000 to 7018: they judged the version of 30 November 2026 (commit 49f964a9) once, by an earlier criterion, and have
-  been used in development since. Their files in results/discovery are a record of that; the page leaves them out.
+  been used in development since (results/discovery_7000.md).
 
 Those from 8000 on judge.
 """
