@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from collections import Counter
 from itertools import product
 from pathlib import Path
@@ -36,7 +37,8 @@ TOY = {  # what makes each command small; of an option given twice the last coun
         *("--set", "evaluation.robustness={sizes=['pgd:linf=0.01'], steps=1, limit=4}"),
         *("--set", "evaluation.trust={methods=['cam'], limit=6, samples=1, attacked=0}"),
     ],
-    "audit": ["--limit", "12", "--corrupted", "4"],
+    "study": [],
+    "audit": ["--quick", "--limit", "12", "--corrupted", "4"],
     "explain": ["--limit", "2"],
     "train": ["--set", "training.epochs=1"],
     "evaluate": ["--limit", "6"],
@@ -66,7 +68,8 @@ ALSO = (  # how commands of all pages begin that cost at most a second more each
     "train standard --data phantom", "train khakzar2019-robust --data phantom --set model.name=small --set objective",
     "train cohen2019", "certify runs/noisy", "annotate export", "annotate import annotations.json", "annotate invite",
     "train annotated --init runs/first --annotations annotations.db --data phantom", "models import python",
-    "train khakzar2019-robust --set objective.annotations",
+    "train khakzar2019-robust --set objective.annotations", "audit models/mine --trust-code", "audit models/own",
+    "study demo --limit",
 )  # fmt: skip
 WHY = {  # why the others are only parsed, and what stands in them; the first that does counts
     "a server, which its own tests start": ("annotate serve",),
@@ -87,7 +90,8 @@ WHY = {  # why the others are only parsed, and what stands in them; the first th
         "shortcuts.letter.finding=Nodule", "objective.noise=0.25",
     ),
 }  # fmt: skip
-MAKERS = ("demo", "train")  # first: the others take what these make
+TOY["study"] = TOY["demo"]
+MAKERS = ("demo", "train", "models")  # first: the others take what these make
 
 
 def own(page: str, words: list[str]) -> bool:
@@ -120,7 +124,7 @@ CHOSEN = chosen()
 
 
 def test_most_commands_of_these_pages_are_run():
-    assert len(CHOSEN) >= 44
+    assert len(CHOSEN) >= 50
     assert {words[0] for words in CHOSEN} == set(TOY)
 
 
@@ -138,6 +142,7 @@ def run(words: tuple[str, ...]) -> None:
     """Runs a command at toy size; what it was to write to is there."""
     few = FEW if "phantom" in words else []
     small = SMALL if words[0] == "train" and "--init" not in words else []
+    small = ["--preprocess", "stretch:32"] if words[:2] == ("models", "import") else small
     main: Any = typer.main.get_command(app)
     assert main([*words, *TOY[words[0]], *few, *small], standalone_mode=False) in (None, 0)
     assert all(Path(words[i + 1]).exists() for i, word in enumerate(words) if word == "--out")
@@ -162,6 +167,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, quick_check: None, empty_ch
     ]
     with (place / "labels.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["path", "class", "diagnosis", "Mass", "Nodule"], *rows])
+    shutil.copytree(place / "mine", place / "images")
+    names = sorted(path.name for path in (place / "images" / "test").rglob("*.png"))
+    people = [f"{name},{'FM'[i % 2]},{30 + 3 * i}\n" for i, name in enumerate(names)]
+    (place / "people.csv").write_text("".join(["image,sex,age\n", *people]), encoding="utf-8")
     for name, weights, channels in (("net", "weights.pt", 1), ("mymodel", "best.ckpt", 3)):
         (place / f"{name}.py").write_text(CODE.format(channels=channels), encoding="utf-8")
         network = nn.Sequential(nn.Conv2d(channels, 4, 3), *END)
@@ -175,6 +184,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory, quick_check: None, empty_ch
             (words for words in CHOSEN if words[0] in MAKERS), key=lambda words: MAKERS.index(words[0])
         ):
             run(words)
+        (mine,) = [words for words in CHOSEN if words[:2] == ("models", "import") and "models/mine" in words]
+        network[-1].bias.data = torch.tensor([1.0, -2.0])
+        torch.save(network.state_dict(), place / "best.ckpt")  # of both networks, whose folders have copies
+        run((*mine[:-1], "models/theirs"))
         yield place
 
 
