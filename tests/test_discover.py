@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,13 +18,17 @@ from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import Region, Regions
 from pellucid.evaluation.discovery.candidates import Squares, best_windows, partners, strongest, whole_images
+from pellucid.evaluation.discovery.description import is_confirmed, sign_flip_p
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds, log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences, permuted
+from pellucid.evaluation.discovery.measuring import rows_to_judge
 from pellucid.evaluation.discovery.presence import otsu, where_it_differs
 from pellucid.evaluation.discovery.samples import MarkedPairs, Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
 from pellucid.evaluation.discovery.showing import images_showing
+from pellucid.evaluation.discovery.suspect import Effect
 from pellucid.evaluation.discovery.whole_image import WholeImage, brightness, fine_texture
+from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.types import InputError
 
 SIDE, N = 24, 120
@@ -136,9 +141,124 @@ def test_the_share_is_what_the_corner_adds_to_the_distance_of_the_labels(found):
     assert discovery.suspects[0].prevalence.value == pytest.approx(has_marker.mean())
 
 
-def test_without_the_marker_the_ranking_falls_to_that_of_the_finding(found):
-    figures = {c.metric: c for c in found[0].suspects[0].consequences}
-    assert figures["auroc"].usual.value > figures["auroc"].neutralised.value
+def area_of(scores, labels):
+    return stats.mannwhitneyu(scores[labels], scores[~labels]).statistic / (labels.sum() * (~labels).sum())
+
+
+def test_figures_are_those_of_the_images_and_their_differences_have_intervals(found):
+    """With it taken away, a corner of another image adds what it adds, independent of the label."""
+    discovery, has_marker, data = found
+    suspect = discovery.suspects[0]
+    figures = {c.metric: c for c in suspect.consequences}
+    one = figures["auroc"]
+    assert one.change.value == pytest.approx(one.neutralised.value - one.usual.value)
+    assert one.change.low < one.change.value < one.change.high < 0
+    assert one.p_change < 0.05
+    assert one.usual.n == suspect.details["judged"] == 60  # all of the half that it was tested on
+    labels = data.targets[:, 0] == 1
+    scores = sum(parts_of(data, 8.0))
+    for side, rows in ((one.with_it, has_marker), (one.without, ~has_marker)):
+        counts = (labels & rows).sum(), (~labels & rows).sum()
+        if min(counts) < 10:
+            few = [f"{n} {kind}" for n, kind in zip(counts, ("positives", "negatives"), strict=True) if n < 10]
+            assert side.reason == "; ".join(f"{text}, and 10 are needed" for text in few)
+            assert math.isnan(side.value)
+        else:
+            assert side.value == pytest.approx(area_of(scores[rows], labels[rows]))
+    sensitivity = figures["sensitivity"]
+    assert sensitivity.with_it.n == (labels & has_marker).sum() or math.isnan(sensitivity.with_it.value)
+    assert suspect.confirmed
+    assert f"AUROC changes by {one.change.value:+.3f} [" in suspect.verdict.replace("−", "-")
+
+
+def test_where_there_are_enough_all_figures_with_and_without_are_there():
+    data, has_marker = dataset_of(n=400, marker=0.75)
+    suspect = pl.discover(model_of(corner=8.0), data, settings=QUICK).suspects[0]
+    labels, scores = data.targets[:, 0] == 1, sum(parts_of(data, 8.0))
+    for one in suspect.consequences:
+        assert one.apart.value == pytest.approx(one.with_it.value - one.without.value)
+        assert one.apart.low < one.apart.value < one.apart.high
+    area = suspect.consequences[0]
+    assert area.with_it.value == pytest.approx(area_of(scores[has_marker], labels[has_marker]))
+    assert area.without.value == pytest.approx(area_of(scores[~has_marker], labels[~has_marker]))
+    groups = {
+        (p, w): ((scores >= 0) == p)[(labels == p) & (has_marker == w)].mean()
+        for p in (True, False)
+        for w in (True, False)
+    }
+    assert suspect.worst.accuracy.value == pytest.approx(min(groups.values()))
+    assert suspect.worst.groups == 4
+    common = suspect.prevalence_of["finding"]
+    assert common.apart.value == pytest.approx(has_marker[labels].mean() - has_marker[~labels].mean())
+    assert common.p < 0.001
+
+
+def test_images_to_judge_hold_the_positives_up_to_half():
+    rng = np.random.default_rng(0)
+    for positives, negatives, expected in (
+        (18, 500, (18, 282)),
+        (400, 500, (150, 150)),
+        (400, 20, (280, 20)),
+        (9, 9, (9, 9)),
+    ):
+        labels = rng.permutation(np.repeat([1.0, 0.0, np.nan], [positives, negatives, 30]))
+        rows = rows_to_judge(labels, np.arange(len(labels)), rng)
+        assert len(set(rows)) == len(rows)
+        assert ((labels[rows] == 1).sum(), (labels[rows] == 0).sum()) == expected
+    half = rows_to_judge(labels, np.arange(10), rng)
+    assert set(half) <= set(range(10))
+
+
+def test_an_intervention_confirms_where_it_moves_the_answer_for_sure_in_the_right_direction():
+    def moved(low, high):
+        return Estimate((low + high) / 2, low, high, 60)
+
+    nothing = Estimate(math.nan, math.nan, math.nan, 0, "no image has it, or all have")
+    few = Estimate(0.3, math.nan, math.nan, 3, "3 patients only, and an interval needs 5")
+    surely = Estimate(-0.3, math.nan, math.nan, 60, "the resamples do not differ, so there is no interval")
+    cases = [
+        (moved(-1, -0.5), moved(0.5, 1), True),
+        (moved(-0.04, 0.23), moved(0.1, 0.6), False),  # brightness for Hernia: taken away, the answer rose
+        (moved(-1, -0.5), moved(-0.1, 1), False),
+        (moved(-1, -0.5), nothing, True),
+        (nothing, moved(0.1, 1), True),
+        (moved(-1, -0.5), few, True),
+        (surely, nothing, True),
+        (nothing, few, False),
+    ]
+    for taken, put, expected in cases:
+        assert is_confirmed(Effect("ill", taken, put, moved(0.1, 0.2), 0.001, 0.001)) == expected
+
+
+def test_what_no_intervention_confirms_comes_after_all_others(found, monkeypatch):
+    _, _, data = found
+    monkeypatch.setattr("pellucid.evaluation.discovery.description.is_confirmed", lambda effect: False)
+    discovery = pl.discover(model_of(corner=8.0), data, settings=QUICK)
+    assert [s.confirmed for s in discovery.suspects] == [False, None]
+    assert discovery.unconfirmed == discovery.unexpected
+    assert discovery.headline == (
+        "In 120 images we found no cue that the model relies on and nobody marked. 1 more goes with a class, but the "
+        "intervention did not confirm it."
+    )
+    assert "Not confirmed by the intervention: taken away from images with it, the log-odds change by" in (
+        discovery.suspects[0].verdict
+    )
+    assert "(not confirmed)" in discovery.tables()[0].rows[0][0]
+
+
+def test_p_of_changes_is_the_share_of_all_ways_to_turn_patients():
+    rng = np.random.default_rng(2)
+    patients = np.array([0, 0, 1, 2, 3, 4, 5, 6, 7, 7])
+    for shift in (0.0, 0.4, 1.0):
+        changes = rng.normal(shift, 1, 10)
+        sums = np.bincount(patients, changes)
+        every = np.array(list(itertools.product([-1, 1], repeat=8))) @ sums
+        both = (np.abs(every) >= abs(sums.sum()) - 1e-9).mean()
+        assert sign_flip_p(changes, patients) == pytest.approx(both, abs=0.03)
+        assert sign_flip_p(changes, patients, falls=True) == pytest.approx(
+            (every <= sums.sum() + 1e-9).mean(), abs=0.03
+        )
+    assert math.isnan(sign_flip_p(np.zeros(0), np.zeros(0, int)))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,9 @@ def test_the_table_has_a_row_per_suspect_and_class(discovery, tmp_path):
 def test_the_headline_counts_what_nobody_marked():
     assert make_discovery().headline.startswith("In 24 images we found no cue ")
     assert make_discovery(make_suspect(expected=True)).headline.startswith("In 24 images we found no cue ")
-    assert make_discovery(make_suspect()).headline == "1 suspect: upper right corner, for Pneumonia."
+    assert make_discovery(make_suspect()).headline == (
+        "1 suspect: upper right corner, for Pneumonia, with 40 % [35 %, 45 %] of the answer."
+    )
 
 
 def test_files_of_two_discoveries_are_refused(discovery, tmp_path):

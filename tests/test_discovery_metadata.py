@@ -106,7 +106,7 @@ def test_of_many_columns_and_none_that_matters_one_is_reported_in_one_of_forty_s
         columns = {f"c{k}": (rng.random(200) < 0.3 + 0.4 * labels).astype(np.int64) for k in range(4)}
         samples = samples_of(labels, labels + rng.normal(0, 0.5, 200), columns)
         halves = np.arange(100), np.arange(100, 200)
-        return len(metadata_suspects(samples, *halves, np.array([0]), replace(FEW, least=0.0))[0])
+        return len(metadata_suspects(samples, *halves, np.array([0]), replace(FEW, least=0.0), [0.5])[0])
 
     alarms = sum(count(seed) > 0 for seed in range(150))
     assert stats.binomtest(alarms, 150, 0.025, alternative="greater").pvalue > 0.01
@@ -183,11 +183,11 @@ def test_a_few_images_of_the_largest_mean_give_no_suspect_its_name():
             labels, 1.2 * labels + 0.6 * (members == 0) + rng.normal(0, 0.8, 400), {"hospital": members}
         )
         order = rng.permutation(400)
-        for one in metadata_suspects(samples, np.sort(order[:200]), np.sort(order[200:]), np.array([0]), FEW)[0]:
+        for one in metadata_suspects(samples, np.sort(order[:200]), np.sort(order[200:]), np.array([0]), FEW, [0.5])[0]:
             names.append(one.name)
             ill = one.prevalence_of["ill"]
-            assert ill[0].value > ill[1].value
-            assert f"are {100 * ill[0].value:.0f} % of those with ill" in one.verdict
+            assert ill.positives.value > ill.negatives.value
+            assert f"{100 * ill.positives.value:.0f} % of those with ill are such images" in one.verdict
     assert len(names) > 20
     assert set(names) <= {"hospital: hospital0", "hospital: hospital0 or hospital2"}
     assert names.count("hospital: hospital0") > 0.9 * len(names)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -383,11 +384,22 @@ def test_an_atlas_has_a_card_for_each_suspect_and_a_section_below(opened):
     assert opened.locator("#suspect3").get_by_text("a column cannot be exchanged").count() == 4
 
 
+def test_what_no_intervention_confirmed_is_listed_apart(tmp_path):
+    discovery = several(3)
+    last = replace(discovery.suspects[1], confirmed=False)
+    discovery = replace(discovery, suspects=[discovery.suspects[0], last, discovery.suspects[3]])
+    page = write_discovery(discovery, tmp_path / "discover.html").read_text(encoding="utf-8")
+    atlas, apart = page.index('id="atlas"'), page.index('id="unconfirmed"')
+    assert atlas < page.index('href="#suspect1">1 · ', atlas) < apart < page.index('href="#suspect2">2 · ', apart)
+    assert 'href="#suspect2"' not in page[atlas:apart]
+    assert "objective.annotations.weight=1" in page
+
+
 @pytest.mark.parametrize("count", [0, 24])
 def test_no_suspects_and_many_have_their_page(tmp_path, count):
     page = write_discovery(several(count), tmp_path / "discover.html").read_text(encoding="utf-8")
     assert page.count('class="suspect') == count + bool(count)
-    assert ("18 pairs of one and a class tested. That nothing was found does not show" in page) == (count == 0)
+    assert ("18 times one was tested for a class. That nothing was found does not show" in page) == (count == 0)
     assert "Mass</b>: 3 images of it, and 20 are needed." in page
 
 

@@ -98,9 +98,15 @@ def test_where_people_marked_the_finding_it_is_not_called_irrelevant():
 def test_classes_that_rise_with_it_and_fall_without_it_are_meant():
     suspect = make_suspect()
     assert moved_classes(suspect) == CLASSES
-    for change in ({"put_in": estimate(0.01)}, {"taken_away": estimate(0.5)}):
+    for change in ({"put_in": estimate(-0.5)}, {"taken_away": estimate(0.5)}, {"p_put": 0.06}, {"p_taken": 0.06}):
         mass = replace(suspect.effects[1], **change)
         assert moved_classes(replace(suspect, effects=(suspect.effects[0], mass))) == ("Pneumonia",)
+    one = replace(suspect.effects[1], p_taken=0.02)
+    others = [replace(one, class_name=f"class {k}") for k in range(3)]
+    assert moved_classes(replace(suspect, effects=(suspect.effects[0], *others[:2]))) == (
+        "Pneumonia", "class 0", "class 1",
+    )  # fmt: skip
+    assert moved_classes(replace(suspect, effects=(suspect.effects[0], *others))) == ("Pneumonia",)  # 3 × .02 is .06
 
 
 @pytest.mark.parametrize("preprocess", ["crop:20:16", "pad:16", "stretch:16"])

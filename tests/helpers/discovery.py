@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.evaluation.discovery.results import Discovery
-from pellucid.evaluation.discovery.suspect import Consequence, Effect, Suspect, WorstGroup
+from pellucid.evaluation.discovery.suspect import Consequence, Effect, Prevalence, Suspect, WorstGroup
 from pellucid.evaluation.metrics.statistics import Estimate
 from pellucid.types import Box
 
@@ -39,9 +39,12 @@ def make_suspect(number: int = 1, kind: str = "place", *, expected: bool = False
             estimate(0.4 - 0.3 * k),
             0.0005,
             0.004,
+            math.nan if kind == "metadata" else 0.001,
+            math.nan if kind == "metadata" else 0.001,
         )
         for k, class_name in enumerate(CLASSES)
     )
+    judged = (nothing, nothing) if kind == "metadata" else (estimate(0.85), estimate(0.7))
     patch = np.full((1, 6, 6), 0.75, np.float32)
     name = name or {"place": "upper right corner", "whole image": "overall brightness"}.get(kind, f"a {kind}")
     return Suspect(
@@ -58,13 +61,18 @@ def make_suspect(number: int = 1, kind: str = "place", *, expected: bool = False
         present,
         np.where(present, 1.5, 0.0),
         estimate(1 / 3),
-        {"Pneumonia": (estimate(0.9), estimate(0.1)), "Mass": (estimate(0.3), estimate(0.3))},
+        {
+            "Pneumonia": Prevalence(estimate(0.9), estimate(0.1), estimate(0.8), 0.001),
+            "Mass": Prevalence(estimate(0.3), estimate(0.3), estimate(0.0), 1.0),
+        },
         effects,
         tuple(
-            Consequence("Pneumonia", metric, estimate(0.9), estimate(0.6), estimate(0.85), estimate(0.7))
+            Consequence(
+                "Pneumonia", metric, estimate(0.9), estimate(0.6), estimate(0.3), 0.01, *judged, estimate(-0.15), 0.002
+            )
             for metric in ("auroc", "sensitivity", "specificity")
         ),
-        WorstGroup("Pneumonia", True, False, estimate(0.2, 5)),
+        WorstGroup("Pneumonia", True, False, estimate(0.2, 12), 4),
         tuple(np.array(ids)[present][:4].tolist()),
         tuple(np.array(ids)[~present][:4].tolist()),
         Box(9.0, 0.0, 6.0, 6.0) if at_a_place else None,
@@ -73,8 +81,9 @@ def make_suspect(number: int = 1, kind: str = "place", *, expected: bool = False
         np.pad(np.ones((6, 6), bool), ((0, SIDE - 6), (8, SIDE - 14))) if kind == "place" else None,
         {"column": "ward", "groups": [{"group": "<A>", "n": 8, "positives": 0.9, "negatives": 0.1, "worth": 0.5}]}
         if kind == "metadata"
-        else {},
+        else {"judged": 20, "judged_positives": 10},
         None,
+        {"metadata": None, "marked": None}.get(kind, True),
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.evaluation.discovery.candidates import Candidate, Squares, at_varying_places, whole_images
-from pellucid.evaluation.discovery.description import RESAMPLES, change_of_share, share_of_gap
+from pellucid.evaluation.discovery.description import FEWEST, RESAMPLES, change_of_share, difference_of, share_of_gap
 from pellucid.evaluation.discovery.exchange import Window
 from pellucid.evaluation.discovery.metadata import worth_of_column
 from pellucid.evaluation.discovery.run import InOrder
@@ -30,9 +30,6 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.bootstrap import FloatArray
     from pellucid.models.classifier import AnyClassifier
     from pellucid.utils.results_store import ResultsStore
-
-FEWEST = 10
-"""Positives, and negatives, of a set of images from which on it has an AUROC."""
 
 
 def compare_discoveries(
@@ -173,7 +170,7 @@ def _areas(former: FloatArray, now: FloatArray, labels: FloatArray, rows: Rows, 
     draws = bootstrap.take(rows)
     one, other = (auroc(odds[rows], labels[rows], draws) for odds in (former, now))
     return {"before": one.estimate().to_json(), "now": other.estimate().to_json()} | {
-        "change": (other - one).estimate().to_json()
+        "change": difference_of(other, one, len(rows))[0].to_json()
     }
 
 

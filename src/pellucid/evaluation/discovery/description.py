@@ -9,15 +9,24 @@ import numpy as np
 
 from pellucid.evaluation.discovery.presence import around, otsu, square, where_it_differs
 from pellucid.evaluation.discovery.samples import COMMON
-from pellucid.evaluation.discovery.suspect import Consequence, Effect, Suspect, WorstGroup
+from pellucid.evaluation.discovery.suspect import Consequence, Effect, Prevalence, Suspect, WorstGroup
 from pellucid.evaluation.discovery.windows import BANDS, place_in_words
 from pellucid.evaluation.metrics.classification import auroc
+from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.operating_points import operating_points
-from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, mean_over_images
+from pellucid.evaluation.metrics.statistics import (
+    HARDLY,
+    Bootstrap,
+    Estimate,
+    Replicates,
+    join_reasons,
+    mean_over_images,
+)
 from pellucid.models.inference import as_pixels
+from pellucid.utils.words import figure_text, whole_percent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -27,12 +36,15 @@ if TYPE_CHECKING:
     from pellucid.types import Box
 
 RESAMPLES = 500
+ROUNDING = 1e-12
 SHOWN = 8
 """Images named as examples."""
 MARGIN = 2
 """Pixels around a region that its mean shows."""
-FEWEST = 5
-"""Images of a group from which on it has figures."""
+FEWEST = 10
+"""Positives, and negatives, from which on there are figures of them."""
+FLIPS = 2000
+"""Ways to turn the signs of changes, for a p value."""
 
 
 def share_of_gap(worth: FloatArray, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> Estimate:
@@ -131,13 +143,14 @@ def describe(
     effects = _effects(samples, tested, arrays, bootstrap)
     usual = samples.marks.usual(column)
     overlap = float((usual[region] >= COMMON).mean()) if region.any() and not np.isnan(usual).any() else math.nan
-    consequences, worst = _consequences(samples, column, present, arrays, bootstrap, thresholds[column])
+    judged = arrays["neutral_rows"].astype(np.int64), arrays["neutral"][:, column]
+    consequences, worst = consequences_of(samples, column, present, bootstrap, thresholds[column], judged)
     title = one.name if one.kind != "place" or one.name in BANDS else place_in_words(region)
     return Suspect(
         number=number,
         kind=one.kind,
         name=title,
-        verdict=_verdict(title, name, effects[0], consequences),
+        verdict=_verdict(name, effects[0], consequences),
         class_name=name,
         cost=effects[0].share.value,
         expected=False,
@@ -148,11 +161,7 @@ def describe(
         strength=arrays["worth"],
         prevalence=_share(present, np.ones(len(samples), bool), bootstrap),
         prevalence_of={
-            label: (
-                _share(present, samples.labels[:, k] == 1, bootstrap),
-                _share(present, samples.labels[:, k] == 0, bootstrap),
-            )
-            for k, label in enumerate(samples.classes)
+            label: prevalence_in(present, samples.labels[:, k], bootstrap) for k, label in enumerate(samples.classes)
         },
         effects=effects,
         consequences=consequences,
@@ -165,7 +174,13 @@ def describe(
         window=one.region if one.kind == "place" else None,
         tested_rows=tested.donors,
         tested_worth=tested.worth,
-        details={"z": tested.z, "tested_images": len(tested.donors)},
+        details={
+            "z": tested.z,
+            "tested_images": len(tested.donors),
+            "judged": len(judged[0]),
+            "judged_positives": int((samples.labels[judged[0], column] == 1).sum()),
+        },
+        confirmed=is_confirmed(effects[0]),
         reason=None if not math.isnan(overlap) or one.kind == "whole image" else f"nobody marked where {name} is",
     )
 
@@ -192,9 +207,10 @@ def _effects(
     samples: Samples, tested: Tested, arrays: Mapping[str, npt.NDArray[np.float64]], bootstrap: Bootstrap
 ) -> tuple[Effect, ...]:
     column = tested.candidate.column
-    means = {}
+    means, ps = {}, {}
     for name in ("taken", "put"):
         rows = arrays[f"{name}_rows"].astype(np.int64)
+        ps[name] = [sign_flip_p(values, samples.patients[rows]) for values in arrays[name].T]
         draws = bootstrap.take(rows)
         means[name] = [
             mean_over_images(arrays[name][:, k], draws).estimate()
@@ -215,6 +231,8 @@ def _effects(
             share if k == column else other,
             tested.p if k == column else math.nan,
             tested.p_corrected if k == column else math.nan,
+            ps["taken"][k],
+            ps["put"][k],
         )
         for k, label in enumerate(samples.classes)
     ]
@@ -222,56 +240,156 @@ def _effects(
     return tuple(effects[k] for k in sorted(range(len(effects)), key=lambda k: (k != column, size[k])))
 
 
-def _consequences(
+def sign_flip_p(changes: FloatArray, patients: Rows, *, falls: bool = False) -> float:
+    """P of no mean change, by turning the signs of each patient's changes; NaN without any.
+
+    Args:
+        changes: (n,).
+        patients: (n,), whose images are whose.
+        falls: one-sided, of a fall; two-sided otherwise.
+    """
+    if not len(changes):
+        return math.nan
+    sums = np.bincount(np.unique(patients, return_inverse=True)[1], changes)
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(sums)))
+    turned, truth = signs @ sums, sums.sum()
+    extreme = turned <= truth + ROUNDING if falls else np.abs(turned) >= abs(truth) - ROUNDING
+    return float((1 + extreme.sum()) / (FLIPS + 1))
+
+
+def is_confirmed(effect: Effect) -> bool:
+    """Whether what was taken away lowers the class's log-odds, and what was put in raises them.
+
+    Of the two those count that were done on enough images for an interval, one of them at least.
+    """
+    ends = []
+    for of, sign in ((effect.taken_away, -1), (effect.put_in, 1)):
+        if not math.isnan(of.low):
+            ends.append(sign * (of.high if sign < 0 else of.low))
+        elif of.reason == HARDLY:  # the same change on every image
+            ends.append(sign * of.value)
+    return bool(ends) and min(ends) > 0
+
+
+def consequences_of(
     samples: Samples,
     column: int,
     present: Masks,
-    arrays: Mapping[str, npt.NDArray[np.float64]],
     bootstrap: Bootstrap,
     threshold: float,
+    judged: tuple[Rows, FloatArray] | None,
 ) -> tuple[tuple[Consequence, ...], WorstGroup | None]:
+    """What follows for one class: its figures with the suspect, without it, and with it taken away.
+
+    Args:
+        samples: all images.
+        column: the class.
+        present: boolean (N,), which have the suspect.
+        bootstrap: over all images.
+        threshold: the probability from which on the class is predicted.
+        judged: some images, and their log-odds (n,) with the suspect taken away; None where it cannot be.
+    """
     name, truth, odds = samples.classes[column], samples.labels[:, column], samples.odds[:, column]
-    rows = arrays["neutral_rows"].astype(np.int64)
     cut = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else 0.0
-    sets = {
-        "with_it": (np.flatnonzero(present), odds[present]),
-        "without": (np.flatnonzero(~present), odds[~present]),
-        "usual": (rows, odds[rows]),
-        "neutralised": (rows, arrays["neutral"][:, column]),
-    }
-    figures: dict[str, dict[str, Estimate]] = {"auroc": {}, "sensitivity": {}, "specificity": {}, "accuracy": {}}
-    for place, (of, scores) in sets.items():
-        if len(of) < FEWEST:
-            few = Estimate(math.nan, math.nan, math.nan, len(of), f"{len(of)} images, and {FEWEST} are needed")
-            for metric in figures.values():
-                metric[place] = few
-            continue
-        draws = bootstrap.take(of)
-        decided = (scores >= cut).astype(np.float64)
-        right = np.where(np.isnan(truth[of]), np.nan, decided == truth[of])
-        sensitivity, specificity = operating_points(decided[:, None], truth[of][:, None], draws)
-        figures["auroc"][place] = auroc(scores, truth[of], draws).estimate()
-        figures["sensitivity"][place] = sensitivity[0].estimate()
-        figures["specificity"][place] = specificity[0].estimate()
-        figures["accuracy"][place] = mean_over_images(right, draws, within=(0, 1)).estimate()
-    consequences = tuple(Consequence(name, metric, **values) for metric, values in figures.items())
+
+    def figures(rows: Rows, scores: FloatArray) -> dict[str, Replicates]:
+        return _figures(scores, truth[rows], cut, bootstrap.take(rows))
+
+    sets = [figures(rows, odds[rows]) for rows in (np.flatnonzero(present), np.flatnonzero(~present))]
+    nothing = Estimate(math.nan, math.nan, math.nan, 0, "a column of metadata cannot be exchanged")
+    paired = None if judged is None else [figures(judged[0], odds[judged[0]]), figures(*judged)]
+    consequences = []
+    for metric in sets[0]:
+        with_it, without = (of[metric] for of in sets)
+        apart, p_apart = difference_of(with_it, without, with_it.n + without.n)
+        usual = neutralised = change = nothing
+        p_change = math.nan
+        if paired is not None:
+            before, after = (of[metric] for of in paired)
+            usual, neutralised = before.estimate(), after.estimate()
+            change, p_change = difference_of(after, before, after.n)
+        consequences.append(
+            Consequence(
+                name,
+                metric,
+                with_it.estimate(),
+                without.estimate(),
+                apart,
+                p_apart,
+                usual,
+                neutralised,
+                change,
+                p_change,
+            )
+        )
     groups = []
-    for positive in (True, False):
-        for with_it in (True, False):
-            members = np.flatnonzero((truth == positive) & (present == with_it))
-            if len(members) >= FEWEST:
-                right = ((odds[members] >= cut) == positive).astype(np.float64)
-                estimate = mean_over_images(right, bootstrap.take(members), within=(0, 1)).estimate()
-                groups.append(WorstGroup(name, positive, with_it, estimate))
-    return consequences, min(groups, key=lambda group: group.accuracy.value, default=None)
+    for kind in ((True, True), (True, False), (False, True), (False, False)):
+        members = np.flatnonzero((truth == kind[0]) & (present == kind[1]))
+        if len(members) >= FEWEST:
+            right = ((odds[members] >= cut) == kind[0]).astype(np.float64)
+            groups.append((*kind, mean_over_images(right, bootstrap.take(members), within=(0, 1)).estimate()))
+    worst = min(groups, key=lambda group: group[2].value, default=None)
+    return tuple(consequences), None if worst is None else WorstGroup(name, *worst, len(groups))
 
 
-def _verdict(title: str, name: str, effect: Effect, consequences: Sequence[Consequence]) -> str:
+def _figures(scores: FloatArray, truth: FloatArray, cut: float, draws: Bootstrap) -> dict[str, Replicates]:
+    """AUROC, sensitivity, specificity and accuracy; NaN with the reason where there are too few to say."""
+    counts = {"positives": int((truth == 1).sum()), "negatives": int((truth == 0).sum())}
+    lacking = {kind: f"{n} {kind}, and {FEWEST} are needed" for kind, n in counts.items() if n < FEWEST}
+    decided = (scores >= cut).astype(np.float64)
+    right = np.where(np.isnan(truth), np.nan, decided == truth)
+    needs: dict[str, tuple[tuple[str, ...], Callable[[], Replicates]]] = {
+        "auroc": (("positives", "negatives"), lambda: auroc(scores, truth, draws)),
+        "sensitivity": (("positives",), lambda: operating_points(decided[:, None], truth[:, None], draws)[0][0]),
+        "specificity": (("negatives",), lambda: operating_points(decided[:, None], truth[:, None], draws)[1][0]),
+        "accuracy": (("positives", "negatives"), lambda: mean_over_images(right, draws, within=(0, 1))),
+    }
+    return {
+        metric: Replicates.undefined("; ".join(few), len(truth), draws)
+        if (few := [lacking[kind] for kind in kinds if kind in lacking])
+        else figure()
+        for metric, (kinds, figure) in needs.items()
+    }
+
+
+def difference_of(one: Replicates, other: Replicates, n: int) -> tuple[Estimate, float]:
+    """The first less the second with its interval, and p, two-sided, of no difference; as a study compares networks."""
+    if math.isnan(one.value) or math.isnan(other.value):
+        return Estimate(math.nan, math.nan, math.nan, n, join_reasons(one.reason, other.reason)), math.nan
+    answer = paired_difference([one], [other]).networks
+    return Estimate(answer.value, answer.low, answer.high, n, answer.reason), answer.p
+
+
+def prevalence_in(present: Masks, labels: FloatArray, bootstrap: Bootstrap) -> Prevalence:
+    """How common a suspect is among the positives and among the negatives of a class, (N,) labels."""
+    shares = []
+    for value in (1, 0):
+        rows = np.flatnonzero(labels == value)
+        draws = bootstrap.take(rows)
+        shares.append(
+            mean_over_images(present[rows].astype(np.float64), draws, within=(0, 1))
+            if len(rows)
+            else Replicates.undefined("no such images", 0, bootstrap)
+        )
+    one, other = shares
+    return Prevalence(one.estimate(), other.estimate(), *difference_of(one, other, one.n + other.n))
+
+
+def _verdict(name: str, effect: Effect, consequences: Sequence[Consequence]) -> str:
     area = next(c for c in consequences if c.metric == "auroc")
-    text = f"{100 * effect.share.value:.0f} % of what tells {name} from the rest goes through it ({title})"
-    if not math.isnan(area.usual.value) and not math.isnan(area.neutralised.value):
-        text += f"; once it says nothing, the AUROC goes from {area.usual.value:.3f} to {area.neutralised.value:.3f}"
-    return f"{text}."
+    share = figure_text(effect.share.value, effect.share.low, effect.share.high, whole_percent)
+    text = f"{share} of the difference between the answers for images with {name} and without it goes through this."
+    if not math.isnan(area.change.value):
+        change = figure_text(area.change.value, area.change.low, area.change.high, "{:+.3f}".format)
+        text += f" With it taken away, the AUROC changes by {change}, from {area.usual.value:.3f}."
+    if is_confirmed(effect):
+        return text
+    moves = [
+        f"{what}, the log-odds change by {figure_text(of.value, of.low, of.high, '{:+.2f}'.format)}"
+        for what, of in (("taken away from images with it", effect.taken_away), ("put in", effect.put_in))
+        if of.n
+    ]
+    return f"{text} Not confirmed by the intervention: {'; '.join(moves) or 'neither could be done'}."
 
 
 def _share(present: Masks, of: Masks, bootstrap: Bootstrap) -> Estimate:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pellucid.evaluation.discovery.description import prevalence_in, sign_flip_p
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.measuring import EXCHANGED
 from pellucid.evaluation.discovery.samples import COMMON
@@ -15,6 +16,7 @@ from pellucid.evaluation.discovery.suspect import Effect, Suspect
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, mean_over_images
 from pellucid.types import Box
+from pellucid.utils.words import figure_text, whole_percent
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -25,7 +27,6 @@ if TYPE_CHECKING:
 FEWEST = 5
 """Marked images of a class from which on its marks are exchanged."""
 SHOWN = 8
-FLIPS = 2000
 
 
 def measure_marked(
@@ -89,11 +90,13 @@ def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]],
     fall = means["taken"][column]
     share = Estimate(-fall.value / gap, -fall.high / gap, -fall.low / gap, fall.n, fall.reason)
     nothing = Estimate(math.nan, math.nan, math.nan, 0, "marked for another class")
-    p = _sign_flip(-arrays["taken"][:, column])
+    patients = {kind: samples.patients[arrays[f"{kind}_rows"]] for kind in means}
+    p = sign_flip_p(arrays["taken"][:, column], patients["taken"], falls=True)
     effects = []
     for k, label in enumerate(samples.classes):
         own_share, own_p = (share, p) if k == column else (nothing, math.nan)
-        effects.append(Effect(label, means["taken"][k], means["put"][k], own_share, own_p, math.nan))
+        ps = [sign_flip_p(arrays[kind][:, k], patients[kind]) for kind in means]
+        effects.append(Effect(label, means["taken"][k], means["put"][k], own_share, own_p, math.nan, *ps))
     own = (samples.marks.columns == column) & present[samples.marks.rows]
     masks = samples.marks.masks[own]
     boxes = dict(zip([samples.ids[i] for i in samples.marks.rows[own]], _boxes(masks), strict=True))
@@ -101,15 +104,12 @@ def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]],
     title = f"what people marked as {name}"
     every = np.ones(len(samples))
     prevalence = mean_over_images(present * every, bootstrap, within=(0, 1)).estimate()
-    within = []
-    for value in (1, 0):
-        of = np.flatnonzero(samples.labels[:, column] == value)
-        within.append(mean_over_images(present[of] * 1.0, bootstrap.take(of), within=(0, 1)).estimate())
     return Suspect(
         number=0,
         kind="marked",
         name=title,
-        verdict=f"Removing {title} removes {100 * share.value:.0f} % of what tells it from the rest.",
+        verdict=f"With {title} replaced by what others show there, the answer for it falls by {_percent(share)} of the "
+        "difference between images with it and without.",
         class_name=name,
         cost=share.value,
         expected=True,
@@ -119,7 +119,7 @@ def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]],
         present=present,
         strength=np.full(len(samples), math.nan),
         prevalence=prevalence,
-        prevalence_of={name: (within[0], within[1])},
+        prevalence_of={name: prevalence_in(present, samples.labels[:, column], bootstrap)},
         effects=(effects[column], *(effect for k, effect in enumerate(effects) if k != column)),
         consequences=(),
         worst=None,
@@ -128,10 +128,8 @@ def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]],
     )
 
 
-def _sign_flip(values: npt.NDArray[np.float64]) -> float:
-    """One-sided p of a mean above 0 of paired changes, by flipping their signs."""
-    signs = np.random.default_rng(0).choice([-1.0, 1.0], (FLIPS, len(values)))
-    return float((1 + ((signs @ values) >= values.sum()).sum()) / (FLIPS + 1))
+def _percent(share: Estimate) -> str:
+    return figure_text(share.value, share.low, share.high, whole_percent)
 
 
 def _boxes(masks: npt.NDArray[np.bool_]) -> list[tuple[Box, ...]]:

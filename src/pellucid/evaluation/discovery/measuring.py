@@ -75,7 +75,21 @@ def measure_suspect(
             odds(Pairs(donors, picked), take) - samples.odds[picked] if count else np.zeros((0, len(samples.classes)))
         )
         arrays[name] = change
-    picked = rng.permutation(rows)[:NEUTRALISED]
+    picked = rows_to_judge(samples.labels[:, candidate.column], rows, rng)
     arrays["neutral_rows"] = picked.astype(np.float64)
     arrays["neutral"] = odds(Pairs(np.roll(picked, 1), picked), take=True)
     return arrays
+
+
+def rows_to_judge(labels: FloatArray, rows: Rows, rng: np.random.Generator) -> Rows:
+    """Of the rows whose label is known at most `NEUTRALISED` in random order, with positives and negatives up to half.
+
+    Args:
+        labels: (N,), 0 or 1, NaN where unknown.
+        rows: of these.
+        rng: of the draw.
+    """
+    groups = [rng.permutation(rows[labels[rows] == value]) for value in (1, 0)]
+    half = NEUTRALISED // 2
+    counts = [min(len(own), max(half, NEUTRALISED - len(other))) for own, other in (groups, groups[::-1])]
+    return rng.permutation(np.concatenate([group[:count] for group, count in zip(groups, counts, strict=True)]))

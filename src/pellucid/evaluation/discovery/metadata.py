@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.evaluation.discovery.description import share_of_gap
+from pellucid.evaluation.discovery.description import consequences_of, prevalence_in, share_of_gap
 from pellucid.evaluation.discovery.inference import permuted
 from pellucid.evaluation.discovery.suspect import Effect, Suspect
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, mean_over_images
+from pellucid.utils.words import whole_percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pellucid.evaluation.discovery.samples import Rows, Samples
     from pellucid.evaluation.discovery.settings import DiscoverySettings
@@ -51,13 +53,26 @@ def worth_of_groups(members: Rows, rest: FloatArray, reference: Rows) -> FloatAr
 
 
 def metadata_suspects(
-    samples: Samples, first: Rows, second: Rows, columns: Rows, settings: DiscoverySettings
+    samples: Samples,
+    first: Rows,
+    second: Rows,
+    columns: Rows,
+    settings: DiscoverySettings,
+    thresholds: Sequence[float],
 ) -> tuple[list[Suspect], int]:
     """The columns whose groups the model tells apart beyond their labels, in the direction in which labels differ.
 
     What a group is worth is learned on the first half. On the second it must foretell the model's answers among images
     of the same label, and go with the label: the larger of the two p values counts, after Holm over columns and
     classes, and doubled, since what is found in images may be reported with the other half of `alpha`.
+
+    Args:
+        samples: the images.
+        first: the images that the worth of a group is learned on.
+        second: those that it is tested on.
+        columns: the classes that are searched for.
+        settings: how much is spent, and where the line is drawn.
+        thresholds: of each class, the probability from which on it is predicted.
 
     Returns:
         The suspects, and how many pairs of column and class were tested.
@@ -68,7 +83,7 @@ def metadata_suspects(
     best: dict[str, Suspect] = {}
     for (name, column), (worth, p), p_corrected in zip(pairs, tests, corrected, strict=True):
         if p_corrected <= settings.alpha:
-            one = _suspect(samples, name, column, worth, p, p_corrected, second)
+            one = _suspect(samples, name, column, worth, p, p_corrected, second, thresholds[column])
             if one.cost >= settings.least and (name not in best or one.cost > best[name].cost):
                 best[name] = one
     return list(best.values()), len(tests)
@@ -213,7 +228,14 @@ def named_groups(groups: list[dict[str, Any]]) -> tuple[list[int], bool]:
 
 
 def _suspect(
-    samples: Samples, name: str, column: int, worth: FloatArray, p: float, p_corrected: float, rows: Rows
+    samples: Samples,
+    name: str,
+    column: int,
+    worth: FloatArray,
+    p: float,
+    p_corrected: float,
+    rows: Rows,
+    threshold: float,
 ) -> Suspect:
     members, names = samples.columns[name]
     class_name = samples.classes[column]
@@ -227,18 +249,21 @@ def _suspect(
     if not is_for:
         title = f"other than {title}"
     present = np.isin(members, tops) if is_for else (members >= 0) & ~np.isin(members, tops)
-    within = []
-    for value in (1, 0):
-        of = np.flatnonzero((labels == value) & (members >= 0))
-        within.append(mean_over_images(present[of] * 1.0, bootstrap.take(of), within=(0, 1)).estimate())
+    own = np.where(members >= 0, labels, math.nan)
+    common = prevalence_in(present, own, bootstrap)
+    consequences, worst = consequences_of(
+        replace(samples, labels=np.where((members >= 0)[:, None], samples.labels, math.nan)),
+        column, present, bootstrap, threshold, None,
+    )  # fmt: skip
     usable = np.flatnonzero(members >= 0)
     return Suspect(
         number=0,
         kind="metadata",
         name=f"{name}: {title}",
-        verdict=f"Images with {name} {title} get higher answers for {class_name} than others of the same label, and "
-        f"are {100 * within[0].value:.0f} % of those with {class_name} and {100 * within[1].value:.0f} % of those "
-        "without. This does not say what it is in these images that the model uses.",
+        verdict=f"Images with {name} {title} get higher answers for {class_name} than others of the same label; "
+        f"{whole_percent(common.positives.value)} of those with {class_name} are such images, and "
+        f"{whole_percent(common.negatives.value)} of those without. This does not say what it is in these images that "
+        "the model uses.",
         class_name=class_name,
         cost=share.value,
         expected=False,
@@ -248,10 +273,10 @@ def _suspect(
         present=present,
         strength=worth,
         prevalence=mean_over_images(present[usable] * 1.0, bootstrap.take(usable), within=(0, 1)).estimate(),
-        prevalence_of={class_name: (within[0], within[1])},
+        prevalence_of={class_name: common},
         effects=(Effect(class_name, nothing, nothing, share, p, p_corrected),),
-        consequences=(),
-        worst=None,
+        consequences=consequences,
+        worst=worst,
         exemplars=tuple(samples.ids[i] for i in np.flatnonzero(present)[:SHOWN]),
         without=tuple(samples.ids[i] for i in np.flatnonzero((members >= 0) & ~present)[:SHOWN]),
         tested_rows=rows,

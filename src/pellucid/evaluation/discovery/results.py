@@ -1,4 +1,4 @@
-"""What `discover` found: the suspects in order of what they cost, on disk and back."""
+"""What `discover` found: the suspects in order of their share, on disk and back."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 AREAS = {"before": "{:.3f}".format, "now": "{:.3f}".format, "change": "{:+.3f}".format}
+SETS = ("with_it", "without", "apart", "usual", "neutralised", "change")
 JSON, ARRAY_FILE = "suspects.json", "suspects.npz"
-FORMAT = 5  # 3: of two classes the first was searched for; 4: without the log-odds, and what was tested
+FORMAT = 6  # 4: without the log-odds, and what was tested; 5: figures of a draw of all images, no p of what moves
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,7 +35,7 @@ class Discovery(Result):
     """What a classifier goes by on many images.
 
     Attributes:
-        suspects: in order: those that nobody marked, by their cost, and after them those that are expected.
+        suspects: in order: those that nobody marked, by their share, and after them those that are expected.
         about: model, data, part, fingerprint, and the key of the network.
         classes: of the classifier.
         ids: of the N images.
@@ -63,19 +64,27 @@ class Discovery(Result):
 
     @property
     def unexpected(self) -> list[Suspect]:
-        """Those that do not lie where people marked the finding."""
+        """Those that do not lie where people marked the finding; last, those that no intervention confirmed."""
         return [suspect for suspect in self.suspects if not suspect.expected]
+
+    @property
+    def unconfirmed(self) -> list[Suspect]:
+        """Of the unexpected ones those whose exchange did not move the network as it should."""
+        return [suspect for suspect in self.unexpected if suspect.confirmed is False]
 
     @property
     def headline(self) -> str:
         """The whole in one sentence."""
-        count = len(self.unexpected)
+        count, few = len(self.unexpected) - len(self.unconfirmed), len(self.unconfirmed)
+        go = "goes" if few == 1 else "go"
+        more = f" {few} more {go} with a class, but the intervention did not confirm it." if few else ""
         if not count:
             images = number_of(len(self.ids), "image(s)")
-            return f"In {images} we found no cue that the model relies on and nobody marked."
+            return f"In {images} we found no cue that the model relies on and nobody marked.{more}"
         first = self.unexpected[0]
-        one = "1 suspect" if count == 1 else f"{count} suspects, the costliest"
-        return f"{one}: {first.name}, for {first.class_name}."
+        one = "1 suspect" if count == 1 else f"{count} suspects, the one with the largest share"
+        share = _text(first.effects[0].share, whole_percent)
+        return f"{one}: {first.name}, for {first.class_name}, with {share} of the answer.{more}"
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -87,19 +96,38 @@ class Discovery(Result):
                 "name": suspect.name,
                 "expected": suspect.expected,
                 "class": effect.class_name,
-                "share": _value(effect.share.value),
-                "share_low": _value(effect.share.low),
-                "share_high": _value(effect.share.high),
-                "taken_away": _value(effect.taken_away.value),
-                "put_in": _value(effect.put_in.value),
-                "prevalence": _value(suspect.prevalence.value),
+                **_ends("share", effect.share),
+                **_ends("taken_away", effect.taken_away),
+                "p_taken_away": _value(effect.p_taken),
+                **_ends("put_in", effect.put_in),
+                "p_put_in": _value(effect.p_put),
+                **_ends("prevalence", suspect.prevalence),
+                **_in_class(suspect, effect.class_name),
                 "p": _value(effect.p),
                 "p_corrected": _value(effect.p_corrected),
+                "confirmed": suspect.confirmed,
                 "n": effect.share.n,
                 "reason": effect.share.reason or suspect.reason,
             }
             for suspect in self.suspects
             for effect in suspect.effects
+        ]
+
+    @property
+    def consequence_rows(self) -> list[dict[str, Any]]:
+        """One record per suspect and figure: with it, without it, as it is, and with it taken away."""
+        return [
+            {
+                "suspect": suspect.number,
+                "name": suspect.name,
+                "class": one.class_name,
+                "metric": one.metric,
+                **{key: value for part in SETS for key, value in _ends(part, getattr(one, part), counted=True).items()},
+                "p_apart": _value(one.p_apart),
+                "p_change": _value(one.p_change),
+            }
+            for suspect in self.suspects
+            for one in suspect.consequences
         ]
 
     def to_json(self) -> dict[str, Any]:
@@ -144,7 +172,7 @@ class Discovery(Result):
         return [*self.notes, *(f"{name}: {why}" for name, why in self.unanswered.items())]
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write suspects.json, suspects.npz (regions, patches, who has it), suspects.csv, and pictures per suspect.
+        """Write suspects.json, .npz (regions, patches, who has it) and .csv, consequences.csv, and pictures.
 
         The pictures lie in a folder of the suspect's number: `region.png`, and of a place `with.png` and `without.png`,
         the mean of images with it and without.
@@ -155,15 +183,15 @@ class Discovery(Result):
         arrays |= {f"picture.{name}": pixels for name, pixels in self.pictures.items()}
         write_arrays(folder / ARRAY_FILE, arrays)
         write_json(folder / JSON, self.to_json() | {"arrays_sha256": digest_of(folder / ARRAY_FILE)})
-        write_csv(
-            folder / f"{self.name}.csv", [{k: "" if v is None else v for k, v in row.items()} for row in self.rows]
-        )
+        tables = {folder / f"{self.name}.csv": self.rows, folder / "consequences.csv": self.consequence_rows}
+        for path, rows in tables.items():
+            write_csv(path, [{k: "" if v is None else v for k, v in row.items()} for row in rows])
         for suspect in self.suspects:
             _write_png(folder / str(suspect.number) / "region.png", suspect.region[None].astype(np.float32))
             for name, patch in (("with", suspect.mean_patch), ("without", suspect.mean_without)):
                 if patch is not None:
                     _write_png(folder / str(suspect.number) / f"{name}.png", patch)
-        return [folder / JSON, folder / ARRAY_FILE, folder / f"{self.name}.csv"]
+        return [folder / JSON, folder / ARRAY_FILE, *tables]
 
     @classmethod
     def load(cls, folder: str | Path) -> Discovery:
@@ -207,9 +235,26 @@ class Discovery(Result):
         )
 
 
+def _ends(name: str, estimate: Estimate, *, counted: bool = False) -> dict[str, Any]:
+    values = {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return {key: _value(value) for key, value in values.items()} | ({f"{name}_n": estimate.n} if counted else {})
+
+
+def _in_class(suspect: Suspect, class_name: str) -> dict[str, Any]:
+    """How common a suspect is in one class; empty where that was not counted."""
+    common = suspect.prevalence_of.get(class_name)
+    nothing = Estimate(math.nan, math.nan, math.nan, 0)
+    parts = ("positives", "negatives", "apart")
+    shares = {f"prevalence_{part}": nothing if common is None else getattr(common, part) for part in parts}
+    return {key: value for name, of in shares.items() for key, value in _ends(name, of).items()} | {
+        "p_prevalence": None if common is None else _value(common.p)
+    }
+
+
 def _line(suspect: Suspect) -> list[str]:
     first = suspect.effects[0]
-    name = f"{suspect.number} {suspect.name}" + (" (marked)" if suspect.expected else "")
+    kind = " (marked)" if suspect.expected else " (not confirmed)" if suspect.confirmed is False else ""
+    name = f"{suspect.number} {suspect.name}{kind}"
     p = "–" if math.isnan(first.p_corrected) else f"{first.p_corrected:.2g}"
     effects = [_text(first.share, whole_percent), _text(suspect.prevalence, whole_percent)]
     return [name, suspect.class_name, *effects, _text(first.taken_away), _text(first.put_in), p]

@@ -123,7 +123,9 @@ def find_suspects(
     key: Callable[[str], str],
     batch_size: int,
 ) -> tuple[list[Suspect], dict[str, int]]:
-    """The suspects, numbered: those that nobody marked, by their cost, and after them what people marked.
+    """The suspects, numbered: those that nobody marked, by their share, and after them what people marked.
+
+    Among the first those come last that the intervention did not confirm.
 
     Args:
         model: the classifier.
@@ -176,8 +178,8 @@ def find_suspects(
     passes += sum(of_images) + sum(len(a[n]) for a in arrays for n in ("taken", "put", "neutral"))
     passes += sum(len(a["taken"]) + len(a["put"]) for a in marked.values())
     suspects = [describe(samples, one, of, 0, limits) for one, of in zip(picked, arrays, strict=True)]
-    of_columns, columns_tested = metadata_suspects(samples, first, second, classes, settings)
-    suspects = sorted([*suspects, *of_columns], key=lambda one: -np.nan_to_num(one.cost))
+    of_columns, columns_tested = metadata_suspects(samples, first, second, classes, settings, limits)
+    suspects = sorted([*suspects, *of_columns], key=lambda one: (one.confirmed is False, -np.nan_to_num(one.cost)))
     suspects += marked_suspects(samples, marked)
     numbered = [replace(one, number=number) for number, one in enumerate(suspects, 1)]
     return numbered, {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -41,6 +42,8 @@ class Effect:
             through the suspect; 1 is all of it.
         p: probability of an association as strong, had the suspect nothing to do with the class.
         p_corrected: the same, for the strongest of everything that was tested.
+        p_taken: two-sided, of no mean change when it is taken away; NaN where that cannot be.
+        p_put: two-sided, of no mean change when it is put in; NaN where that cannot be.
     """
 
     class_name: str
@@ -49,6 +52,8 @@ class Effect:
     share: Estimate
     p: float
     p_corrected: float
+    p_taken: float = math.nan
+    p_put: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -60,26 +65,60 @@ class Consequence:
         metric: `auroc`, `sensitivity`, `specificity` or `accuracy`.
         with_it: on images with the suspect.
         without: on images without it.
-        usual: on the images as they are.
-        neutralised: on the same images once the suspect says nothing: each has what some other image shows there.
+        apart: with it less without it.
+        p_apart: two-sided, of no difference.
+        usual: on images of the half that it was tested on, as they are; up to half of them have the class.
+        neutralised: on the same images with the suspect taken away: each has what some other image shows there.
+        change: the second less the first, paired.
+        p_change: two-sided, of no change.
     """
 
     class_name: str
     metric: str
     with_it: Estimate
     without: Estimate
+    apart: Estimate
+    p_apart: float
     usual: Estimate
     neutralised: Estimate
+    change: Estimate
+    p_change: float
 
 
 @dataclass(frozen=True)
 class WorstGroup:
-    """Of the positives and negatives of a class, with and without the suspect, those that are decided worst."""
+    """Of the positives and negatives of a class, with and without the suspect, those that are decided worst.
+
+    Attributes:
+        class_name: the class.
+        positive: whether they are positives.
+        with_it: whether they have the suspect.
+        accuracy: the share that is decided rightly: the lowest of `groups`, and so lower than it would be elsewhere.
+        groups: how many groups are large enough to be compared.
+    """
 
     class_name: str
     positive: bool
     with_it: bool
     accuracy: Estimate
+    groups: int
+
+
+@dataclass(frozen=True)
+class Prevalence:
+    """How common a suspect is in one class.
+
+    Attributes:
+        positives: share of the class's positives that have it.
+        negatives: share of its negatives.
+        apart: the first less the second.
+        p: two-sided, of no difference.
+    """
+
+    positives: Estimate
+    negatives: Estimate
+    apart: Estimate
+    p: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +139,7 @@ class Suspect:
         present: boolean (N,), which of the images have it (of a statistic: have much of it).
         strength: float (N,), how much of it each has, in units of the log-odds that it adds; of metadata NaN.
         prevalence: share of the images that have it.
-        prevalence_of: by class, its share of the class's positives and of its negatives.
+        prevalence_of: by class, how common it is among positives and negatives.
         effects: by class, the one that it moves most first.
         consequences: of the class that it moves most.
         worst: of that class; None where no group is large enough.
@@ -112,6 +151,9 @@ class Suspect:
         window: boolean (H, W) of a place: what was exchanged to test it, in which its region was found; else None.
         details: what else is known of it, in plain values.
         reason: why something of it cannot be told.
+        confirmed: whether the intervention moved the network as it should: taken away, the log-odds of the class fall,
+            and put in, they rise, each by an interval that excludes 0, as far as it can be done; None where nothing can
+            be exchanged.
         tested_rows: int64 (D,), the images that it was tested on; None of what people marked.
         tested_worth: float (D,), what each of these was worth to the class; NaN where it took no part.
     """
@@ -129,7 +171,7 @@ class Suspect:
     present: npt.NDArray[np.bool_]
     strength: npt.NDArray[np.float64]
     prevalence: Estimate
-    prevalence_of: Mapping[str, tuple[Estimate, Estimate]]
+    prevalence_of: Mapping[str, Prevalence]
     effects: tuple[Effect, ...]
     consequences: tuple[Consequence, ...]
     worst: WorstGroup | None
@@ -141,8 +183,14 @@ class Suspect:
     window: npt.NDArray[np.bool_] | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     reason: str | None = None
+    confirmed: bool | None = None
     tested_rows: npt.NDArray[np.int64] | None = None
     tested_worth: npt.NDArray[np.float64] | None = None
+
+    @property
+    def outline(self) -> npt.NDArray[np.bool_]:
+        """What is marked of it, boolean (H, W): where it differs, and what was exchanged to test it."""
+        return self.region if self.window is None else self.region | self.window
 
     def arrays(self) -> dict[str, npt.NDArray[Any]]:
         """Its arrays by name, those that it has."""
@@ -160,10 +208,7 @@ class Suspect:
         values |= {name: _number(stored[name]) for name in ("cost", "overlap")}
         values["boxes"] = {name: tuple(Box(*box) for box in of) for name, of in stored["boxes"].items()}
         values["prevalence"] = Estimate.from_json(stored["prevalence"])
-        values["prevalence_of"] = {
-            name: (Estimate.from_json(positives), Estimate.from_json(negatives))
-            for name, (positives, negatives) in stored["prevalence_of"].items()
-        }
+        values["prevalence_of"] = {name: Prevalence(**_fields(of)) for name, of in stored["prevalence_of"].items()}
         values["effects"] = tuple(Effect(**_fields(one)) for one in stored["effects"])
         values["consequences"] = tuple(Consequence(**_fields(one)) for one in stored["consequences"])
         values["worst"] = None if stored["worst"] is None else WorstGroup(**_fields(stored["worst"]))

@@ -12,6 +12,7 @@ import numpy as np
 from pellucid.annotations.records import Mark
 from pellucid.annotations.shapes import MAX_POINTS, Polygon
 from pellucid.data.readers.coco.outlines import mask_outlines
+from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.types import Box, InputError
 from pellucid.utils.digests import damaged
 from pellucid.utils.resources import write_json
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from pellucid.evaluation.discovery.showing import Showing
     from pellucid.evaluation.discovery.suspect import Suspect
 
+LEVEL = 0.05
+"""Corrected p value up to which a suspect moves a further class."""
 FILE = "mark.json"
 """In the folder of a suspect's number: the region that somebody marked."""
 NO_PLACE = {
@@ -138,7 +141,7 @@ def region_of(suspect: Suspect, boxes: Sequence[Box] | None) -> Masks:
         boxes: rectangles in pixels of the frame; None for the region as it was found.
     """
     if boxes is None:
-        return suspect.region if suspect.window is None else suspect.region | suspect.window
+        return suspect.outline
     region = np.zeros_like(suspect.region)
     for box in boxes:
         top, left = max(round(box.y), 0), max(round(box.x), 0)
@@ -201,9 +204,18 @@ def marks_on(
 
 
 def moved_classes(suspect: Suspect) -> tuple[str, ...]:
-    """The classes that a suspect moves: the one it was tested for, and those that rise with it and fall without it."""
-    others = [e.class_name for e in suspect.effects[1:] if e.put_in.low > 0 and e.taken_away.high < 0]
-    return (suspect.class_name, *others)
+    """The classes that a suspect moves: the one it was tested for, and those that rise with it and fall without it.
+
+    Of these both p values must be small, after Holm's correction over the classes.
+    """
+    others = suspect.effects[1:]
+    corrected = holm([max(one.p_taken, one.p_put) for one in others])
+    names = [
+        one.class_name
+        for one, p in zip(others, corrected, strict=True)
+        if p <= LEVEL and one.put_in.value > 0 > one.taken_away.value
+    ]
+    return (suspect.class_name, *names)
 
 
 def outlines_of(region: Masks, placement: Placement) -> tuple[Shape, ...]:

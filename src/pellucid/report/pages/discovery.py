@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,20 @@ if TYPE_CHECKING:
     from pellucid.evaluation.discovery.results import Discovery
     from pellucid.evaluation.discovery.suspect import Consequence, Suspect
 
+SETTINGS = {
+    "cells": "cells on a side of the frame",
+    "screened": "images that give their windows, to find candidates",
+    "tested": "images that give, to test the candidates",
+    "recipients": "images that they give to",
+    "per_class": "windows tested for each class",
+    "permutations": "permutations",
+    "alpha": "p value up to which a suspect is reported, corrected",
+    "least": "share from which on a suspect is reported",
+    "most": "suspects described at most",
+    "margin": "margin around marks, share of the frame's side",
+    "fewest": "images with a class, and without it, needed",
+    "seed": "seed",
+}
 ON_A_CARD = 3  # images with the suspect on its card; its section has all
 KINDS = {
     "place": "a place of the image",
@@ -42,16 +57,36 @@ def write_discovery(discovery: Discovery, path: Path) -> Path:
         InputError: if the folder cannot be written or the disk is full.
     """
     text = PAGES.get_template("discovery.html.j2").render(
-        title=f"What {heading_name(str(discovery.about['model']))} goes by",
+        title=f"What does the classifier {heading_name(str(discovery.about['model']))} go by?",
         css=style_sheet("report.css"),
         d=discovery,
-        about=[(key, str(value)) for key, value in discovery.about.items() if isinstance(value, str | int)],
-        unexpected=[card_of(discovery, suspect) for suspect in discovery.unexpected],
+        about=_about(discovery),
+        record=[(key, str(discovery.about[key])) for key in ("fingerprint", "network") if key in discovery.about],
+        settings=[(SETTINGS.get(name, name.replace("_", " ")), value) for name, value in discovery.settings.items()],
+        unexpected=[card_of(discovery, suspect) for suspect in discovery.unexpected if suspect.confirmed is not False],
+        unconfirmed=[card_of(discovery, suspect) for suspect in discovery.unconfirmed],
         expected=[card_of(discovery, suspect) for suspect in discovery.suspects if suspect.expected],
         comparison=_comparison(discovery),
     )
     write_text(path, text)
     return path
+
+
+def _about(discovery: Discovery) -> list[tuple[str, str]]:
+    """What was searched, in words."""
+    about = discovery.about
+    lines = [
+        ("Model", about.get("model")),
+        ("Data", about.get("title") or about.get("data")),
+        ("Part", about.get("split")),
+    ]
+    try:
+        options = json.loads(about.get("origin") or "{}")
+    except ValueError:
+        options = {}
+    if isinstance(options, dict) and options:
+        lines.append(("Options of the data", ", ".join(f"{name} = {value}" for name, value in options.items())))
+    return [(name, str(value)) for name, value in lines if value]
 
 
 def card_of(discovery: Discovery, suspect: Suspect) -> dict[str, Any]:
@@ -74,7 +109,10 @@ def card_of(discovery: Discovery, suspect: Suspect) -> dict[str, Any]:
         "bars": _bars(first) if first else [],
         "metric": metric(first.metric).label if first else "",
         "prevalence": _figure(suspect.prevalence, 2),
-        "prevalence_of": [(name, *(_figure(e, 2) for e in both)) for name, both in suspect.prevalence_of.items()],
+        "prevalence_of": [
+            (name, _figure(of.positives, 2), _figure(of.negatives, 2), _figure(of.apart, 2, signed=True), _p(of.p))
+            for name, of in suspect.prevalence_of.items()
+        ],
         "effects": [
             {
                 "class": effect.class_name,
@@ -82,14 +120,18 @@ def card_of(discovery: Discovery, suspect: Suspect) -> dict[str, Any]:
                 "share": _figure(effect.share, 2),
                 "taken": _figure(effect.taken_away, 2, signed=True),
                 "put": _figure(effect.put_in, 2, signed=True),
-                "p": p_text(effect.p_corrected) if math.isfinite(effect.p_corrected) else "–",
+                "p": _p(effect.p_corrected),
+                "p_taken": _p(effect.p_taken),
+                "p_put": _p(effect.p_put),
             }
             for effect in suspect.effects
         ],
         "consequences": [
             {
                 "label": metric(c.metric).label,
-                "cells": [_figure(e) for e in (c.with_it, c.without, c.usual, c.neutralised)],
+                "sides": [_figure(c.with_it), _figure(c.without), _figure(c.apart, signed=True)],
+                "judged": [_figure(c.usual), _figure(c.neutralised), _figure(c.change, signed=True)],
+                "p": (_p(c.p_apart), _p(c.p_change)),
             }
             for c in suspect.consequences
         ],
@@ -116,7 +158,7 @@ def _comparison(discovery: Discovery) -> dict[str, Any] | None:
             "class": one["class"],
             "verdict": one["verdict"],
             "shares": [share(one, key) for key in ("share_before", "share_now", "share_change")],
-            "p": "–" if one["p_corrected"] is None else p_text(one["p_corrected"]),
+            "p": _p(math.nan if one["p_corrected"] is None else one["p_corrected"]),
         }
         for one in compared["suspects"]
     ]
@@ -144,22 +186,25 @@ def _exemplar(discovery: Discovery, suspect: Suspect, name: str) -> dict[str, An
 
 
 def _panel(discovery: Discovery, suspect: Suspect, name: str) -> Panel:
-    """One image, with the suspect outlined where it is at a place."""
+    """One image; of a place with what is marked of it outlined, where the image has it."""
     pixels = discovery.pictures[name]
-    boxes = suspect.boxes.get(name, ())
-    inside = suspect.region if suspect.kind == "place" and not boxes else None
+    boxes = suspect.boxes.get(name, ()) if suspect.kind != "place" else ()
     levels = in_8_bits(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
-    mask = inside if inside is not None and not inside.all() else None
+    mask = suspect.outline if suspect.kind == "place" and suspect.present[discovery.ids.index(name)] else None
     return Panel(levels, list(boxes), {}, "", suspect.class_name, name, "", mask=mask)
 
 
+def _p(value: float) -> str:
+    return p_text(value) if math.isfinite(value) else "–"
+
+
 def _bars(one: Consequence) -> list[dict[str, Any]]:
-    """The first consequence as bars: as it is, on images with and without, and once the suspect says nothing."""
+    """The first consequence as bars: on images with it and without, as it is, and with it taken away."""
     named = {
         "with it": one.with_it,
         "without it": one.without,
-        "all images": one.usual,
-        "once it says nothing": one.neutralised,
+        "as it is": one.usual,
+        "taken away": one.neutralised,
     }
     return [
         {"label": label, "width": max(0.0, min(100.0, 100 * e.value)), **_figure(e)}
