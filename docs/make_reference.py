@@ -21,7 +21,7 @@ from pellucid.data.readers.folder import FolderOptions
 from pellucid.data.readers.imagenet import ImagenetOptions
 from pellucid.data.readers.jsrt.reader import JsrtOptions
 from pellucid.data.readers.medmnist.reader import MedMnistOptions
-from pellucid.data.readers.phantom.options import PhantomOptions, PlantedShortcut
+from pellucid.data.readers.phantom.options import PhantomOptions, PlantedShortcut, Reason
 from pellucid.data.readers.table.options import TableOptions
 from pellucid.study.config import StudyConfig
 from pellucid.training.recipe import Recipe
@@ -36,6 +36,7 @@ TABLES: dict[str, type[BaseModel]] = {
     "study": StudyConfig,
     "phantom": PhantomOptions,
     "shortcut": PlantedShortcut,
+    "reason": Reason,
     "chestxray14": ChestXray14Options,
     "folder": FolderOptions,
     "shards": ShardOptions,
@@ -102,7 +103,7 @@ def rows(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, str, s
     said = attributes(model)
     for name, field in model.model_fields.items():
         inner, many = section(field.annotation)
-        if inner is not None and not issubclass(inner, (Epsilon, PlantedShortcut)):
+        if inner is not None and not issubclass(inner, (Epsilon, PlantedShortcut, Reason)):
             yield from rows(inner, f"{prefix}{name}{'[]' if many else ''}.")
             continue
         meaning = MEANINGS.get(f"{model.__name__}.{name}") or field.description or said.get(name)
@@ -178,7 +179,7 @@ def in_words(kind: Any) -> str:  # noqa: ANN401
         inner = in_words(get_args(kind)[0])
         return f"list of {inner}" if inner.endswith("`") else f"list of {inner}s"
     words: dict[Any, str] = {float: "number", int: "whole number", str: "text", bool: "`true`, `false`"}
-    words |= {BoundedAttack: "attack", PlantedShortcut: "table"}
+    words |= {BoundedAttack: "attack", PlantedShortcut: "table", Reason: "table"}
     return words.get(kind, "size")
 
 

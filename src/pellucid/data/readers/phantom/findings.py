@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -90,6 +90,35 @@ class Finding:
     def of(cls, label: str, zone: tuple[int, int], row: Numbers, limit: float = 1.0) -> Finding:
         """A finding in a zone (side, level) with its row of 160 uniform numbers."""
         return cls(label, *zone, tuple(row[:32].tolist()), row[32:].reshape(2, 8, 8), limit)
+
+
+Attribute = Literal["size", "density", "side"]
+"""What a finding's label may depend on."""
+# by finding, the numbers that say how large it is, and how much attenuation it adds or takes away
+_NUMBERS_OF: dict[str, dict[Attribute, int]] = {
+    "Atelectasis": {"size": 4, "density": 21},
+    "Cardiomegaly": {"size": 1},
+    "Effusion": {"size": 1},
+    "Infiltration": {"size": 4, "density": 6},
+    "Mass": {"size": 4, "density": 5},
+    "Nodule": {"size": 4, "density": 5},
+    "Pneumonia": {"size": 4, "density": 11},
+    "Pneumothorax": {"size": 4, "density": 7},
+}
+
+
+def attributes_of(label: str) -> tuple[Attribute, ...]:
+    """The attributes of a finding; the heart is always on the same side."""
+    return (*_NUMBERS_OF[label], "side") if label in _PLACED else tuple(_NUMBERS_OF[label])
+
+
+def attributes(finding: Finding) -> dict[Attribute, float]:
+    """What a finding looks like, each from 0 to 1 and uniform: smallest to largest, faintest to densest.
+
+    Of `side` 0 is the image's left, and 1 its right.
+    """
+    values: dict[Attribute, float] = {name: finding.numbers[k] for name, k in _NUMBERS_OF[finding.label].items()}
+    return values | ({"side": (finding.side + 1) / 2} if finding.label in _PLACED else {})
 
 
 def place(present: Collection[str], numbers: Numbers) -> tuple[Finding, ...]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES
+from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES, Finding, attributes, attributes_of
 from pellucid.data.readers.phantom.shortcuts import WITH_REGION
 from pellucid.utils.resources import nearest
 from pellucid.utils.settings import Section, validate
@@ -73,6 +73,56 @@ class PlantedShortcuts(Section):
     )
 
 
+class Reason(Section):
+    """Why something that is drawn counts as its finding: the sum of weight · (attribute − ½) is above 0.
+
+    Each attribute lies between 0 and 1, uniform over images, so that about half of what is drawn counts.
+    """
+
+    size: float = Field(0.0, allow_inf_nan=False, description="Weight of its size, 0 the smallest and 1 the largest.")
+    density: float = Field(
+        0.0, allow_inf_nan=False, description="Weight of how dense it is (a pneumothorax: how dark), 0 the least."
+    )
+    side: float = Field(0.0, allow_inf_nan=False, description="Weight of its side, 0 the image's left and 1 its right.")
+
+    def holds(self, finding: Finding) -> bool:
+        """Whether a finding that is drawn counts."""
+        weights: dict[str, float] = self.model_dump()
+        return sum(weights[name] * (value - 0.5) for name, value in attributes(finding).items()) > 0
+
+
+class Reasons(Section):
+    """By finding, why it counts; without one all that is drawn does."""
+
+    Atelectasis: Reason | None = Field(None, description="By its size, density and side.")
+    Cardiomegaly: Reason | None = Field(None, description="By its size.")
+    Effusion: Reason | None = Field(None, description="By its size and side.")
+    Infiltration: Reason | None = Field(None, description="By its size, density and side.")
+    Mass: Reason | None = Field(None, description="By its size, density and side.")
+    Nodule: Reason | None = Field(None, description="By its size, density and side.")
+    Pneumonia: Reason | None = Field(None, description="By its size, density and side.")
+    Pneumothorax: Reason | None = Field(None, description="By its size, density and side.")
+
+    @field_validator(*PHANTOM_CLASSES)
+    @classmethod
+    def _told(cls, value: Reason | None, info: ValidationInfo) -> Reason | None:
+        if value is None:
+            return None
+        own = attributes_of(str(info.field_name))
+        weighted = [name for name, weight in value.model_dump().items() if weight]
+        other = [name for name in weighted if name not in own]
+        if other:
+            raise ValueError(f"its {other[0]} does not vary. Give a weight to: {', '.join(own)}")
+        if not weighted:
+            raise ValueError(f"no attribute has a weight other than 0. Give one to: {', '.join(own)}")
+        return value
+
+    def holds(self, finding: Finding) -> bool:
+        """Whether a finding that is drawn counts."""
+        reason: Reason | None = getattr(self, finding.label)
+        return reason is None or reason.holds(finding)
+
+
 class VisibleShortcut(NamedTuple):
     """A planted shortcut that lies somewhere: the label of its regions, and the finding that it goes with."""
 
@@ -96,6 +146,7 @@ class PhantomOptions(Section):
         1.0, gt=0, le=4, description="Strength of the findings; 1 is clear to a person who looks. Masks stay."
     )
     shortcuts: PlantedShortcuts = Field(PlantedShortcuts(), description="What is planted, by kind; none at first.")
+    reasons: Reasons = Field(Reasons(), description="Why findings count, by finding; at first all that are drawn do.")
 
     @classmethod
     def parse(cls, options: PhantomOptions | Mapping[str, Any] | None) -> PhantomOptions:
@@ -109,6 +160,15 @@ class PhantomOptions(Section):
             64
         """
         return options if isinstance(options, PhantomOptions) else validate(cls, options, "options of phantom")
+
+    def text(self, *, counts: bool = True) -> str:
+        """The options as JSON that names a phantom: without reasons where there are none, as before there were any.
+
+        Args:
+            counts: with the numbers of images, on which no image depends.
+        """
+        left_out = set() if counts else {"train", "validation", "test"}
+        return self.model_dump_json(exclude=left_out | (set() if self.reasons != Reasons() else {"reasons"}))
 
 
 def visible_shortcut(options: Mapping[str, Any]) -> VisibleShortcut | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.data.dataset import Dataset, DatasetCard, released_ids
-from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES, change
+from pellucid.data.readers.phantom.findings import PHANTOM_CLASSES, attributes, attributes_of, change
 from pellucid.data.readers.phantom.options import PhantomOptions
 from pellucid.data.readers.phantom.scene import (
     SPLITS,
@@ -88,8 +88,7 @@ def _mask(label: str, index: int, seed: int, options: PhantomOptions, split: str
 
 
 def _labels(scene: Scene) -> npt.NDArray[np.float32]:
-    present = {finding.label for finding in scene.findings}
-    return np.array([name in present for name in PHANTOM_CLASSES], dtype=np.float32)
+    return np.array([name in scene.labels for name in PHANTOM_CLASSES], dtype=np.float32)
 
 
 def _kinds(scene: Scene) -> tuple[str, ...]:
@@ -120,7 +119,7 @@ def render(
     options = PhantomOptions.parse(options)
     scene = make_scene(index, seed=seed, options=options, split=split)
     size = options.size
-    masks = {f.label: full_mask(change(f, scene.anatomy, size)) for f in scene.findings}
+    masks = {f.label: full_mask(change(f, scene.anatomy, size)) for f in scene.findings if f.label in scene.labels}
     masks |= shortcut_masks(scene, size)
     pixels = draw_scene(scene, size, options.contrast)
     return PhantomImage(pixels, _labels(scene), masks, boxes(scene, size), _kinds(scene))
@@ -129,7 +128,8 @@ def render(
 def open_phantom(*, seed: int = 0, options: PhantomOptions | Mapping[str, Any] | None = None) -> Splits:
     """The phantom as a dataset in three parts; images are drawn when they are read.
 
-    Its metadata have a column for each kind of shortcut planted: `yes` or `no` for each image.
+    Its metadata have a column for each kind of shortcut planted: `yes` or `no` for each image. Of findings that count for
+    a reason they have one for each attribute, as `Mass size`: 0 to 1, or `left` or `right`; empty where none is drawn.
 
     Raises:
         InputError: for a bad option or a negative seed.
@@ -147,10 +147,11 @@ def open_phantom(*, seed: int = 0, options: PhantomOptions | Mapping[str, Any] |
 def _open_split(split: Split, count: int, seed: int, options: PhantomOptions) -> Dataset:
     targets = np.zeros((count, len(PHANTOM_CLASSES)), dtype=np.float32)
     regions = []
-    shortcuts = []
+    columns: dict[str, list[str]] = {}
     for i in range(count):
         scene = make_scene(i, seed=seed, options=options, split=split)
-        shortcuts.append(_kinds(scene))
+        for name, text in _said_of(scene, options).items():
+            columns.setdefault(name, []).append(text)
         targets[i] = _labels(scene)
         for label, box in boxes(scene, options.size).items():
             x, y, width, height = (value / options.size for value in box)
@@ -162,8 +163,6 @@ def _open_split(split: Split, count: int, seed: int, options: PhantomOptions) ->
         return draw_scene(scene, options.size, options.contrast)
 
     ids = tuple(f"phantom-{split}-{i:05d}" for i in range(count))
-    # an image does not depend on how many there are
-    drawn_with = options.model_dump_json(exclude={"train", "validation", "test"})
     return Dataset(
         card=PHANTOM_CARD,
         split=split,
@@ -172,11 +171,22 @@ def _open_split(split: Split, count: int, seed: int, options: PhantomOptions) ->
         targets=targets,
         read=read,
         regions=Regions(tuple(regions)),
-        origin=f"{seed}|{options.model_dump_json()}",
-        stable_ids=released_ids(f"phantom|{seed}|{drawn_with}", ids),
-        metadata={
-            kind: tuple("yes" if kind in of_image else "no" for of_image in shortcuts)
-            for kind in KINDS
-            if getattr(options.shortcuts, kind) is not None
-        },
+        origin=f"{seed}|{options.text()}",
+        stable_ids=released_ids(f"phantom|{seed}|{options.text(counts=False)}", ids),
+        metadata={name: tuple(texts) for name, texts in columns.items()},
     )
+
+
+def _said_of(scene: Scene, options: PhantomOptions) -> dict[str, str]:
+    """What the metadata say of an image, by column; of every image in the same columns."""
+    kinds = _kinds(scene)
+    texts: dict[str, str] = {
+        k: "yes" if k in kinds else "no" for k in KINDS if getattr(options.shortcuts, k) is not None
+    }
+    values = {finding.label: attributes(finding) for finding in scene.findings}
+    for label in PHANTOM_CLASSES:
+        for name in attributes_of(label) if getattr(options.reasons, label) is not None else ():
+            value = values[label][name] if label in values else None
+            text = "" if value is None else ("left", "right")[round(value)] if name == "side" else f"{value:.3f}"
+            texts[f"{label} {name}"] = text
+    return texts

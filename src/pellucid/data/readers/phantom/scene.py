@@ -43,13 +43,15 @@ class Scene:
 
     Attributes:
         anatomy: the chest.
-        findings: what it has, in the order of drawing.
+        findings: what is drawn, in the order of drawing.
+        labels: of these, what counts as its finding: all, where no reason is asked for.
         shortcuts: those on it, in the order of drawing.
         key: the seed, the number of the part, and the image's index in it.
     """
 
     anatomy: Anatomy
     findings: tuple[Finding, ...]
+    labels: frozenset[str]
     shortcuts: tuple[Shortcut, ...]
     key: tuple[int, int, int]
 
@@ -86,15 +88,16 @@ def make_scene(
     for finding in findings:
         if finding.label == "Cardiomegaly":
             anatomy = anatomy.enlarged(heart_ratio(finding.numbers))
+    labels = frozenset(finding.label for finding in findings if options.reasons.holds(finding))
     shortcuts = []
     for number, kind in enumerate(KINDS):
         settings: PlantedShortcut | None = getattr(options.shortcuts, kind)
         if kind in planted if planted is not None else settings is not None:
             # the letter's numbers are the image's own
             own = draws[8:] if kind == "letter" else Stream(seed, part, 4, index, number).floats(SHORTCUT_NUMBERS)
-            if planted is not None or (settings is not None and settings.lies(own[0], present, split)):
+            if planted is not None or (settings is not None and settings.lies(own[0], labels, split)):
                 shortcuts.append(Shortcut(kind, own[1:]))
-    return Scene(anatomy, findings, tuple(shortcuts), (seed, part, index))
+    return Scene(anatomy, findings, labels, tuple(shortcuts), (seed, part, index))
 
 
 def draw_scene(scene: Scene, size: int, contrast: float = 1.0) -> npt.NDArray[np.uint8]:
@@ -169,9 +172,11 @@ def _tight(mask: npt.NDArray[np.bool_], rows: slice, columns: slice) -> Box:
 
 
 def boxes(scene: Scene, size: int) -> dict[str, Box]:
-    """The tight boxes of the findings and the shortcuts by label, in pixels of a (size, size) image."""
+    """The tight boxes of the findings that count and the shortcuts by label, in pixels of a (size, size) image."""
     box_of = {}
     for finding in scene.findings:
+        if finding.label not in scene.labels:
+            continue
         alteration = change(finding, scene.anatomy, size)
         box_of[finding.label] = _tight(alteration.region, alteration.grid.rows, alteration.grid.columns)
     whole = slice(0, size)
