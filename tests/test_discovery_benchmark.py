@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -334,6 +335,20 @@ def test_a_file_keeps_what_a_criterion_needs(tmp_path, monkeypatch):
     command.rescore(tmp_path, 0)
     assert path.read_text() == text
     assert "| **kinds that a map can show** |" in page([stored | json.loads(text)])
+
+
+def test_a_cell_is_read_from_its_file_and_another_of_its_name_has_other_weights(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(command, "measure", lambda cell, *_: calls.append(cell))
+    (tmp_path / "cells").mkdir()
+    stored = {"name": CELL.name, "seed": 5000, "group": "one", "prevalence": 0.3, "plants": [vars(CELL.plants[0])]}
+    (tmp_path / "cells" / "a.json").write_text(json.dumps(stored))
+    arguments = ["discovery", "--work", str(tmp_path), "--cells", str(tmp_path / "cells"), "--seeds", "5000:5001"]
+    monkeypatch.setattr("sys.argv", arguments)
+    command.main()
+    assert calls == [CELL]
+    assert calls[0].key == CELL.key
+    assert replace(CELL, associated=False).key != CELL.key != replace(CELL, prevalence=0.2).key
 
 
 def test_what_a_cell_is_looked_at_by():

@@ -17,7 +17,9 @@ other findings lose. It takes two minutes of a core a network: `--only letter tu
 Each network leaves a file in results/discovery/; what is there is not done again, so a run that was stopped goes on.
 It keeps what was found as it was found: `--rescore` holds it against the truth once more, as after a change of the
 criterion. Weights and drawings are kept in --work, and there the files of seeds that judge nothing (`grid.py` says
-which were seen). --page writes results/discovery.md; with --work, FOLDER/discovery.md of the files that are there.
+which were seen). `--cells results/discovery_7000` looks at the networks of the files there instead of the grid's, on
+whose shortcuts `discover` can be developed. --page writes results/discovery.md; with --work, FOLDER/discovery.md of the
+files that are there.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from typing import Any
 
 import torch
 
-from discovery.grid import JUDGING, SEEDS, Cell, Plant, cells_of
+from discovery.grid import JUDGING, SEEDS, Cell, cells_of
 from discovery.methods import by_discover, by_spray
 from discovery.networks import areas, plain_drawings, trained, use_of, with_shortcuts
 from discovery.page import FIRST, UNMARKED, write_page
@@ -107,8 +109,7 @@ def rescore(results: Path, first: int) -> None:
         record = json.loads(path.read_text(encoding="utf-8"))
         if record["seed"] < first:
             continue
-        plants = tuple(Plant(**plant) for plant in record["plants"])
-        cell = Cell(record["name"], record["seed"], record["prevalence"], plants, record["group"] != "unused")
+        cell = Cell.of(record)
         score(record, cell, Truth.of(cell))
         keep(path, record)
 
@@ -120,6 +121,7 @@ def main() -> None:
     parser.add_argument("--seeds", default=f"{JUDGING}:{JUDGING + SEEDS}", help="from:to")
     parser.add_argument("--methods", nargs="+", choices=(*METHODS, FURTHER), default=list(METHODS))
     parser.add_argument("--only", nargs="+", metavar="TEXT", help="cells whose names hold one of these")
+    parser.add_argument("--cells", type=Path, metavar="FOLDER", help="with files of networks, for the grid's cells")
     parser.add_argument("--page", action="store_true")
     parser.add_argument("--rescore", action="store_true")
     arguments = parser.parse_args()
@@ -134,13 +136,17 @@ def main() -> None:
         parser.error("give --work, a folder for weights and drawings")
     torch.set_num_threads(1)
     first, last = (int(end) for end in arguments.seeds.split(":"))
-    for seed in range(first, last):
-        results = RESULTS if seed >= JUDGING else arguments.work / "results"
-        for folder in (arguments.work, results):
-            folder.mkdir(parents=True, exist_ok=True)
-        for cell in cells_of(seed):
-            if arguments.only is None or any(text in cell.name for text in arguments.only):
-                measure(cell, arguments.methods, arguments.work, results)
+    if arguments.cells is None:
+        cells = [cell for seed in range(first, last) for cell in cells_of(seed)]
+    else:
+        files = sorted(arguments.cells.glob("*.json"))
+        cells = [Cell.of(json.loads(path.read_text(encoding="utf-8"))) for path in files]
+    for cell in cells:
+        results = RESULTS if cell.seed >= JUDGING else arguments.work / "results"
+        results.mkdir(parents=True, exist_ok=True)
+        arguments.work.mkdir(parents=True, exist_ok=True)
+        if first <= cell.seed < last and (arguments.only is None or any(text in cell.name for text in arguments.only)):
+            measure(cell, arguments.methods, arguments.work, results)
 
 
 if __name__ == "__main__":

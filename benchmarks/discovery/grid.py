@@ -12,12 +12,13 @@ Those from 8000 on judge.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
 
 from pellucid.data.readers.phantom.shortcuts import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 JUDGING = 8000  # the first seed that judges
 SEEDS = 60  # that do
@@ -68,6 +69,17 @@ class Cell:
     def group(self) -> str:
         """`none`, `unused`, `one` or `two`."""
         return "none" if not self.plants else "unused" if not self.associated else ("one", "two")[len(self.plants) - 1]
+
+    @property
+    def key(self) -> str:
+        """What its weights are kept under: of another cell of the same name, as of an earlier grid, they are others."""
+        return f"{self.name}-{sha256(repr(self).encode()).hexdigest()[:8]}"
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> Cell:
+        """The cell of a network's file."""
+        plants = tuple(Plant(**plant) for plant in record["plants"])
+        return cls(record["name"], record["seed"], record["prevalence"], plants, record["group"] != "unused")
 
     @property
     def without_marks(self) -> bool:

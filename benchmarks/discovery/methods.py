@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pellucid.data.dataset import Dataset
     from pellucid.models.classifier import ConvolutionalClassifier
 
-LISTED = 6  # suspects of `discover` that are recorded
+LISTED = 12  # suspects of `discover` that are recorded
 
 
 def judged_images(cell: Cell, *, marks: bool = True) -> Dataset:

@@ -63,7 +63,7 @@ def options_of(cell: Cell, *, seen: str) -> PhantomOptions:
 
 def plain_drawings(cell: Cell, folder: Path) -> dict[str, Drawings]:
     """The images of a cell without its shortcuts, drawn once for all cells of a seed."""
-    path = folder / f"drawings-{cell.seed}.npz"
+    path = folder / f"drawings-{cell.seed}-{cell.prevalence:g}.npz"
     if not path.is_file():
         options = PhantomOptions(size=SIZE, prevalence=cell.prevalence)
         arrays = {}
@@ -121,7 +121,7 @@ def fresh(seed: int) -> ConvolutionalClassifier:
 def trained(cell: Cell, drawings: Drawings, folder: Path) -> ConvolutionalClassifier:
     """The network of a cell: a plain one of its seed, trained further on the cell's own images."""
     network = fresh(cell.seed)
-    plain, own = folder / f"plain-{cell.seed}.pt", folder / f"{cell.name}.pt"
+    plain, own = folder / f"plain-{cell.seed}-{cell.prevalence:g}.pt", folder / f"{cell.key}.pt"
     if own.is_file():
         network.load_state_dict(torch.load(own, weights_only=True))
         return network.eval()

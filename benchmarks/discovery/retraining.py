@@ -94,7 +94,7 @@ def by_retraining(
     records: dict[str, Any] = {kind: {"reason": reason} for kind, reason in reasons.items() if reason}
     if all(reasons.values()):
         return records
-    folder, suspects = work / f"{cell.name}-network", work / f"{cell.name}-suspects"
+    folder, suspects = work / f"{cell.key}-network", work / f"{cell.key}-suspects"
     save_model(network, folder)
     data = judged_images(cell)
     discovery = pl.discover(pl.load(folder), data, out=suspects)
@@ -112,7 +112,7 @@ def by_retraining(
         )
         sentences: list[str] = []
         run = pl.train(
-            "annotated", parts, work / f"{cell.name}-without-{plant.kind}", init=folder, suspects=suspects,
+            "annotated", parts, work / f"{cell.key}-without-{plant.kind}", init=folder, suspects=suspects,
             only=[suspect.number], overrides=[f"objective.annotations.weight={WEIGHT}"], announce=sentences.append,
             device="cpu", seed=cell.seed, cache=work / "cache", resume=True,
         )  # fmt: skip

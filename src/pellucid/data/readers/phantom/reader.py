@@ -128,8 +128,9 @@ def render(
 def open_phantom(*, seed: int = 0, options: PhantomOptions | Mapping[str, Any] | None = None) -> Splits:
     """The phantom as a dataset in three parts; images are drawn when they are read.
 
-    Its metadata have a column for each kind of shortcut planted: `yes` or `no` for each image. Of findings that count for
-    a reason they have one for each attribute, as `Mass size`: 0 to 1, or `left` or `right`; empty where none is drawn.
+    Its metadata have a column for each kind of shortcut planted: `yes` or `no` for each image. Of findings that count
+    for a reason they have one for each attribute, as `Mass size`: 0 to 1, or `left` or `right`; empty where none is
+    drawn.
 
     Raises:
         InputError: for a bad option or a negative seed.
