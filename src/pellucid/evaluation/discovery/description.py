@@ -380,16 +380,20 @@ def _verdict(name: str, effect: Effect, consequences: Sequence[Consequence]) -> 
     share = figure_text(effect.share.value, effect.share.low, effect.share.high, whole_percent)
     text = f"{share} of the difference between the answers for images with {name} and without it goes through this."
     if not math.isnan(area.change.value):
-        change = figure_text(area.change.value, area.change.low, area.change.high, "{:+.3f}".format)
+        change = figure_text(area.change.value, area.change.low, area.change.high, _signed(3))
         text += f" With it taken away, the AUROC changes by {change}, from {area.usual.value:.3f}."
     if is_confirmed(effect):
         return text
     moves = [
-        f"{what}, the log-odds change by {figure_text(of.value, of.low, of.high, '{:+.2f}'.format)}"
+        f"{what}, the log-odds change by {figure_text(of.value, of.low, of.high, _signed(2))}"
         for what, of in (("taken away from images with it", effect.taken_away), ("put in", effect.put_in))
         if of.n
     ]
     return f"{text} Not confirmed by the intervention: {'; '.join(moves) or 'neither could be done'}."
+
+
+def _signed(decimals: int) -> Callable[[float], str]:
+    return lambda value: f"{value:+.{decimals}f}".replace("-", "−")
 
 
 def _share(present: Masks, of: Masks, bootstrap: Bootstrap) -> Estimate:
