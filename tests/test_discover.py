@@ -137,7 +137,7 @@ def test_the_share_is_what_the_corner_adds_to_the_distance_of_the_labels(found):
     share = discovery.suspects[0].effects[0].share
     assert share.low < parts[0] / sum(parts) < share.high
     assert share.high - share.low < 0.3
-    assert discovery.suspects[1].cost == pytest.approx(parts[1] / sum(parts), abs=0.1)
+    assert discovery.suspects[1].share == pytest.approx(parts[1] / sum(parts), abs=0.1)
     assert discovery.suspects[0].prevalence.value == pytest.approx(has_marker.mean())
 
 
@@ -530,7 +530,7 @@ def test_images_of_different_sizes_are_compared_in_the_networks_frame(found):
     first = pl.discover(model_of(corner=8.0), larger, settings=QUICK).suspects[0]
     assert (first.kind, first.name) == ("place", "upper right corner")
     np.testing.assert_array_equal(first.present, has_marker)
-    assert first.cost == pytest.approx(discovery.suspects[0].cost, abs=0.05)
+    assert first.share == pytest.approx(discovery.suspects[0].share, abs=0.05)
 
 
 def test_metadata_of_other_images_are_refused(tmp_path):

@@ -52,7 +52,7 @@ def by_discover(network: ConvolutionalClassifier, cell: Cell, *, marks: bool = T
     discovery = pl.discover(network, data)
     records = []
     for suspect in discovery.unexpected[:LISTED]:
-        about = {"kind": suspect.kind, "name": suspect.name, "cost": suspect.cost}
+        about = {"kind": suspect.kind, "name": suspect.name, "cost": suspect.share}
         records.append(about | {"p": suspect.effects[0].p_corrected} | Found.of(suspect, data).to_json())
     return {
         "count": len(discovery.unexpected),

@@ -1,4 +1,4 @@
-"""What becomes of a candidate that passed its test: who has it, where it is, what it does and what it costs."""
+"""What becomes of a candidate that passed its test: who has it, where it is, what it does and what follows."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def describe(
         name=title,
         verdict=_verdict(name, effects[0], consequences),
         class_name=name,
-        cost=effects[0].share.value,
+        share=effects[0].share.value,
         expected=False,
         overlap=overlap,
         region=region,

@@ -74,7 +74,7 @@ def marked_suspects(samples: Samples, arrays_of: dict[int, dict[str, npt.NDArray
         replace(one, effects=(replace(one.effects[0], p_corrected=p), *one.effects[1:]))
         for one, p in zip(suspects, corrected, strict=True)
     ]
-    return sorted(suspects, key=lambda one: -np.nan_to_num(one.cost))
+    return sorted(suspects, key=lambda one: -np.nan_to_num(one.share))
 
 
 def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]], bootstrap: Bootstrap) -> Suspect:
@@ -111,7 +111,7 @@ def _suspect(samples: Samples, column: int, arrays: dict[str, npt.NDArray[Any]],
         verdict=f"With {title} replaced by what others show there, the answer for it falls by {_percent(share)} of the "
         "difference between images with it and without.",
         class_name=name,
-        cost=share.value,
+        share=share.value,
         expected=True,
         overlap=1.0,
         region=masks.mean(0) >= COMMON,

@@ -84,7 +84,7 @@ def metadata_suspects(
     for (name, column), (worth, p), p_corrected in zip(pairs, tests, corrected, strict=True):
         if p_corrected <= settings.alpha:
             one = _suspect(samples, name, column, worth, p, p_corrected, second, thresholds[column])
-            if one.cost >= settings.least and (name not in best or one.cost > best[name].cost):
+            if one.share >= settings.least and (name not in best or one.share > best[name].share):
                 best[name] = one
     return list(best.values()), len(tests)
 
@@ -265,7 +265,7 @@ def _suspect(
         f"{whole_percent(common.negatives.value)} of those without. This does not say what it is in these images that "
         "the model uses.",
         class_name=class_name,
-        cost=share.value,
+        share=share.value,
         expected=False,
         overlap=math.nan,
         region=np.zeros(samples.frame, bool),

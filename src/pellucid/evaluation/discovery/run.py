@@ -179,7 +179,7 @@ def find_suspects(
     passes += sum(len(a["taken"]) + len(a["put"]) for a in marked.values())
     suspects = [describe(samples, one, of, 0, limits) for one, of in zip(picked, arrays, strict=True)]
     of_columns, columns_tested = metadata_suspects(samples, first, second, classes, settings, limits)
-    suspects = sorted([*suspects, *of_columns], key=lambda one: (one.confirmed is False, -np.nan_to_num(one.cost)))
+    suspects = sorted([*suspects, *of_columns], key=lambda one: (one.confirmed is False, -np.nan_to_num(one.share)))
     suspects += marked_suspects(samples, marked)
     numbered = [replace(one, number=number) for number, one in enumerate(suspects, 1)]
     return numbered, {

@@ -1,4 +1,4 @@
-"""A suspect: something that a classifier goes by on many images, where it is, what it does and what it costs."""
+"""A suspect: something that a classifier goes by on many images, where it is, what it does and what follows."""
 
 from __future__ import annotations
 
@@ -129,9 +129,9 @@ class Suspect:
         number: its place in the list, from 1.
         kind: see `Kind`.
         name: in plain words, as "upper right corner" or "overall brightness".
-        verdict: a sentence: what it does, and what it costs.
+        verdict: in words: its share, and what follows when it is taken away.
         class_name: the class that it moves most.
-        cost: of that class, the largest `share` of its effects; what suspects are ranked by.
+        share: of that class, the `share` of its effect; what suspects are ranked by.
         expected: whether it lies where people marked the finding: what the classifier should go by.
         overlap: share of its region that people marked as the class's finding; NaN where nobody marked any.
         region: boolean (H, W) in the network's frame; all of it for a whole image, none of it for metadata.
@@ -163,7 +163,7 @@ class Suspect:
     name: str
     verdict: str
     class_name: str
-    cost: float
+    share: float
     expected: bool
     overlap: float
     region: npt.NDArray[np.bool_]
@@ -205,7 +205,7 @@ class Suspect:
     def from_json(cls, stored: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]]) -> Suspect:
         """What `to_json` and `arrays` gave."""
         values = dict(stored) | dict(arrays)
-        values |= {name: _number(stored[name]) for name in ("cost", "overlap")}
+        values |= {name: _number(stored[name]) for name in ("share", "overlap")}
         values["boxes"] = {name: tuple(Box(*box) for box in of) for name, of in stored["boxes"].items()}
         values["prevalence"] = Estimate.from_json(stored["prevalence"])
         values["prevalence_of"] = {name: Prevalence(**_fields(of)) for name, of in stored["prevalence_of"].items()}
