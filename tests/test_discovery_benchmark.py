@@ -110,6 +110,19 @@ def test_a_suspect_at_varying_places_is_held_against_each_image():
     assert truth.figures(cell.plants[0], Found.from_json(stored)) == figures
 
 
+def test_of_too_few_images_nothing_is_told():
+    truth = scoring.Truth.of(CELL)
+    has = truth.has["tube"]
+    rows = np.concatenate([np.flatnonzero(has)[:4], np.flatnonzero(~has)])
+    strength = np.zeros(30, np.int64)
+    strength[rows] = 1 + has[rows]
+    of_few = truth.figures(CELL.plants[0], Found("Effusion", strength, np.ones((64, 64), bool)))
+    assert np.isnan(of_few["tells"])
+    assert not is_shortcut(of_few, "brightness")
+    strength[np.flatnonzero(has)[4]] = 2
+    assert truth.figures(CELL.plants[0], Found("Effusion", strength, np.ones((64, 64), bool)))["tells"] == 1
+
+
 def test_the_stratified_auroc_is_that_of_all_pairs_within_a_stratum():
     generator = np.random.default_rng(0)
     for _ in range(20):

@@ -12,6 +12,7 @@ from discovery.intervals import FEWEST, figure_by_seeds, share_text
 from discovery.networks import GOES_BY, LEAVES, PAIRS, TEST, TRAIN
 from discovery.retraining import MOST_LOST, summary
 from discovery.scoring import DENSER, TELLS, is_shortcut
+from discovery.scoring import FEWEST as FEWEST_IMAGES
 from discovery.spray import LEVEL
 from pellucid.data.readers.phantom.shortcuts import KINDS, WITH_REGION
 from pellucid.utils.resources import whole_file
@@ -220,7 +221,12 @@ def page(records: Sequence[Record]) -> str:
         "of `discover` of its list of all classes, without those that people marked; of SpRAy of the clusters of the "
         "finding's class, smaller ones first. Under *all*, a person looks at every suspect of every class. SpRAy's "
         "clusters are of the same images; `discover` uses no heat maps."
-        + (f" SpRAy has {np.mean(clusters):.0f} clusters a network in the mean." if clusters else ""),
+        + (
+            f" SpRAy has {np.mean(clusters):.0f} clusters a network in the mean; of so many, some tell a shortcut by "
+            f"chance, though {FEWEST_IMAGES} images looked at must have it and {FEWEST_IMAGES} not."
+            if clusters
+            else ""
+        ),
         "",
         "`discover` is given what a user can have: where people marked each finding, on every image. SpRAy uses no "
         "marks.",

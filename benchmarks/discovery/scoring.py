@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Numbers = npt.NDArray[np.int64]
 
 TELLS = 0.8  # AUROC, within the finding's labels, of telling the images with the shortcut from which on a suspect is it
+FEWEST = 5  # images looked at that have the shortcut, and that have not, from which on anything tells it
 DENSER = 2.0  # times as many of the shortcut's pixels as an area of this size would hold, from which on it lies there
 
 
@@ -140,7 +141,8 @@ class Truth:
         """How well a suspect tells the images with a shortcut, and of kinds with a place how it lies.
 
         Returns:
-            `tells`, the AUROC over all images looked at, and `tells_within`, that within the labels of the finding;
+            `tells`, the AUROC over all images looked at, and `tells_within`, that within the labels of the finding, NaN
+            of too few images with the shortcut or without;
             of kinds with a place `denser`, how many times as many of the shortcut's pixels it holds as an area of its
             size would by chance, and `iou`; each `marked` and as `region` (`Found.regions`), the mean over the images
             that have the shortcut. `iou` has them against what the shortcut covers on any image too, as `…_union`.
@@ -152,6 +154,8 @@ class Truth:
             "tells": stratified_auroc(strength, has, np.zeros(len(has), int)),
             "tells_within": stratified_auroc(strength, has, labels.astype(int)),
         }
+        if min(has.sum(), (~has).sum()) < FEWEST:
+            areas = dict.fromkeys(areas, float("nan"))
         if suspect.either_way:
             areas = {name: max(area, 1 - area) for name, area in areas.items()}
         figures: dict[str, Any] = dict(areas)
