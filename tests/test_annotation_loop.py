@@ -444,6 +444,7 @@ def test_what_became_worse_is_said_where_the_corrected_p_says_so():
     ("value", "margin", "said"),
     [
         (0.002, 0.01, "+0.0020 [+0.0001, +0.0039], less than 0.010 either way."),
+        (0.008, 0.01, "+0.0080 [+0.0061, +0.0099], less than 0.010 either way."),  # and does not read as touching it
         (0.009, 0.01, "+0.009 [+0.007, +0.011], no loss of more than 0.010."),
         (0.002, 0.0, "+0.0020 [+0.0001, +0.0039]."),
         (0.001, 0.0, "+0.001 [−0.001, +0.003], no difference that these seeds and images could show."),

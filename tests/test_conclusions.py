@@ -181,6 +181,11 @@ def test_delongs_p_is_corrected_in_its_family_in_the_place_of_the_intervals():
     )
 
 
+def test_a_sentence_of_a_difference_within_the_margin_reads_so():
+    said = conclude([row(0.0041, 0.0021)])[-1]
+    assert "differs by less than 0.010 from that of baseline: 0.796 → 0.800 (+0.0041 [−0.0017, +0.0099] over" in said
+
+
 def test_no_worse_is_one_of_two_one_sided_tests_at_the_bar_of_its_interval():
     for value in np.linspace(-0.02, 0.01, 31):
         one = Inference.even(float(value), 0.004, [(0.004**2, 5)])
@@ -445,6 +450,8 @@ def test_a_network_trained_with_attacks_that_smaller_ones_turn_over_is_called_no
         "robust is not robust: it was trained with attacks of L∞ 0.01, and under PGD L∞ 0.005 its AUROC"
     )
     assert "0.090 [0.040, 0.160] (n 200)" in said[0]
+    close = conclude([row(0.01), under_pgd(0.005, 0.45, 0.4998)])
+    assert "0.4500 [0.4000, 0.4998] (n 200), below chance" in close[0]
     assert sum("is not robust" in sentence for sentence in said) == 1
 
 

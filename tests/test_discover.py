@@ -18,6 +18,7 @@ from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import Region, Regions
 from pellucid.evaluation.discovery.candidates import Squares, best_windows, partners, strongest, whole_images
+from pellucid.evaluation.discovery.comparison import _verdict
 from pellucid.evaluation.discovery.description import is_confirmed, sign_flip_p
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds, log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences, permuted
@@ -354,6 +355,12 @@ def test_a_suspect_of_before_is_measured_anew_in_the_network_of_now(found, corne
     change = one["share_change"]
     assert change["value"] == pytest.approx(one["share_now"]["value"] - one["share_before"]["value"])
     assert change["low"] < change["value"] < change["high"] < 0
+
+
+def test_a_share_reads_on_its_side_of_the_least_that_is_reported():
+    was = Estimate(0.3, 0.2, 0.4, 90)
+    for high, said in ((0.0496, "is 2.00 % [1.00 %, 4.96 %], below the 5 %"), (0.054, "is 2.0 % [1.0 %, 5.4 %], which")):
+        assert said in _verdict(was, Estimate(0.02, 0.01, high, 90), 0.4, QUICK)
 
 
 def test_what_the_change_cost_is_the_difference_of_both_networks_on_the_same_images(found):

@@ -7,6 +7,7 @@ import importlib.util
 import re
 import sys
 import types
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -313,6 +314,12 @@ def test_every_page_has_its_place_in_the_site():
     pages = sorted(path.relative_to(TOP / "docs").as_posix() for path in (TOP / "docs").glob("*.md"))
     navigation = (TOP / "mkdocs.yml").read_text(encoding="utf-8")
     assert [page for page in pages if f": {page}\n" not in navigation] == [], "add it to nav in mkdocs.yml"
+
+
+def test_the_glossary_explains_a_word_once():
+    words = re.findall(r"^\| (.+?) \|", (TOP / "docs" / "glossary.md").read_text(encoding="utf-8"), re.MULTILINE)[1:]
+    assert len(words) > 40
+    assert [word for word, count in Counter(words).items() if count > 1] == []
 
 
 def test_every_picture_is_in_the_gallery():

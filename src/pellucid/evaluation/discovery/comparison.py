@@ -21,7 +21,7 @@ from pellucid.utils.resources import finite
 from pellucid.utils.words import figure_text, whole_percent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from pellucid.evaluation.discovery.results import Discovery
     from pellucid.evaluation.discovery.samples import Rows, Samples
@@ -178,7 +178,8 @@ def _verdict(then: Estimate, now: Estimate, p_corrected: float, settings: Discov
     if math.isnan(now.value):
         return f"not told: {now.reason}"
     least = whole_percent(settings.least)
-    shares = f"its share was {_percent(then)} and is {_percent(now)}"
+    bars = [settings.least]
+    shares = f"its share was {_percent(then, bars)} and is {_percent(now, bars)}"
     if now.high < settings.least:
         return f"no longer found: {shares}, below the {least} from which on a suspect is reported"
     if now.value >= settings.least and p_corrected <= settings.alpha:
@@ -186,10 +187,10 @@ def _verdict(then: Estimate, now: Estimate, p_corrected: float, settings: Discov
     return f"not told: {shares}, which neither lies below {least} nor is shown to be there"
 
 
-def _percent(share: Estimate) -> str:
+def _percent(share: Estimate, bars: Sequence[float]) -> str:
     if math.isnan(share.value):
         return "unknown"
-    return figure_text(share.value, share.low, share.high, whole_percent)
+    return figure_text(share.value, share.low, share.high, whole_percent, bars)
 
 
 def _unknown(reason: str, n: int = 0) -> Estimate:
