@@ -145,7 +145,7 @@ def again(out: Path) -> str:
 def _read(path: Path) -> list[dict[str, Any]]:
     with path.open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
-    numbers = ("value", "low", "high")
+    numbers = ("value", "low", "high", "bar")
     return [{"best": "", **row, **{k: float(row[k]) if row[k] else None for k in numbers}} for row in rows]
 
 
@@ -167,7 +167,8 @@ def picture(report: Path, out: Path, name: str) -> None:
 def _cell(row: dict[str, Any] | None) -> str:
     if row is None or row["value"] is None:
         return "–"
-    figure = figure_text(row["value"], row["low"], row["high"], "{:.2f}".format)
+    bars = [] if row["bar"] is None else [row["bar"]]
+    figure = figure_text(row["value"], row["low"], row["high"], "{:.2f}".format, bars)
     lack = "[no interval]" if row["low"] is None else ""
     verdict = {"yes": "**yes**", "no": "**no**"}.get(row["verdict"] or "", row["verdict"])
     best = f"({row['best']})" if row["best"] else ""
