@@ -359,7 +359,10 @@ def test_a_suspect_of_before_is_measured_anew_in_the_network_of_now(found, corne
 
 def test_a_share_reads_on_its_side_of_the_least_that_is_reported():
     was = Estimate(0.3, 0.2, 0.4, 90)
-    for high, said in ((0.0496, "2.00 % [1.00 %, 4.96 %], below the 5 %"), (0.054, "2.0 % [1.0 %, 5.4 %], which neither")):
+    for high, said in (
+        (0.0496, "2.00 % [1.00 %, 4.96 %], below the 5 %"),
+        (0.054, "2.0 % [1.0 %, 5.4 %], which neither"),
+    ):
         assert said in _verdict(was, Estimate(0.02, 0.01, high, 90), 0.4, QUICK)
 
 
