@@ -37,9 +37,9 @@ def test_the_judging_seeds_have_the_networks_that_the_targets_ask_for():
     cells = [cell for seed in range(JUDGING, JUDGING + SEEDS) for cell in cells_of(seed)]
     assert len({cell.name for cell in cells}) == len(cells)
     groups = Counter(cell.group for cell in cells)
-    assert groups == {"none": 60, "unused": 80, "one": 180, "two": 40}
+    assert groups == {"none": 60, "unused": 80, "one": 200, "two": 40}
     single = [(cell.prevalence, cell.plants[0]) for cell in cells if cell.group == "one"]
-    assert Counter(plant.kind for _, plant in single) == dict.fromkeys(KINDS, 20) | {"side_marker": 40}
+    assert Counter(plant.kind for _, plant in single) == dict.fromkeys(KINDS, 20) | {"side_marker": 40, "jpeg": 40}
     for kind in KINDS:  # each prevalence with each strength once, and with each finding
         own = [(prevalence, plant) for prevalence, plant in single if plant.kind == kind]
         assert len({(prevalence, plant.strength, plant.elsewhere) for prevalence, plant in own}) == 4 * len(STRENGTHS)
