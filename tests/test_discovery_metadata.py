@@ -127,6 +127,30 @@ def test_patients_change_places_within_labels():
             assert kinds[other] == kind
 
 
+def test_what_a_column_is_worth_is_told_from_the_label_that_it_nearly_is():
+    """By 1 the group raises the log-odds, and the label by .42, whatever share of the images differ in the two."""
+    for with_ill, with_well in ((0.95, 0.05), (0.6, 0.4), (0.5, 0.5)):
+        samples, first, second = simulated(
+            0, prevalence=0.25, with_ill=with_ill, with_well=with_well, effect=1.0, n=4000
+        )
+        worth, _ = worth_of_column(samples, "ward", 0, first, second, FEW)
+        members = samples.columns["ward"][0]
+        x = np.stack([np.ones(len(first)), samples.labels[first, 0], members[first]], 1)
+        slope = np.linalg.solve(x.T @ x, x.T @ samples.odds[first, 0])[2]
+        assert worth[members == 1][0] - worth[members == 0][0] == pytest.approx(slope)
+        assert slope == pytest.approx(1, abs=0.25)
+        assert worth[first].mean() == pytest.approx(0, abs=1e-9)
+    sim = simulated(0, prevalence=0.25, with_ill=0.95, with_well=0.05, effect=1.0, n=4000)
+    (suspect,) = metadata_suspects(*sim, np.array([0]), FEW, [0.5])[0]
+    assert suspect.share == pytest.approx(0.9 / (0.42 + 0.9), abs=0.08)
+
+
+def test_a_column_that_is_the_label_says_nothing_beside_it():
+    samples, first, second = simulated(0, prevalence=0.3, with_ill=1.0, with_well=0.0, effect=1.0)
+    assert worth_of_column(samples, "ward", 0, first, second, FEW)[1] == 1
+    assert metadata_suspects(samples, first, second, np.array([0]), FEW, [0.5])[0] == []
+
+
 def test_a_patients_images_count_together():
     """Ten images of each patient, alike in column and answer: as if there were one, and not ten."""
 

@@ -30,7 +30,10 @@ def discover(
     ] = None,
     region: options.RegionNames = None,
     compare: Annotated[
-        Path | None, typer.Option(help="The folder of a discovery before: are its suspects gone?")
+        Path | None,
+        typer.Option(
+            help="The folder of a discovery before, on the same data: are its suspects gone, and what did that cost?"
+        ),
     ] = None,
     limit: options.Limit = None,
     device: options.Device = "auto",
@@ -48,8 +51,8 @@ def discover(
     Use images from where the training images came from: a shortcut shows where it goes with its class. 300 images
     with 20 of each class are a good start.
 
-    Writes discover.html, suspects.json, .npz and .csv, and pictures of each suspect in a folder of its number. Run the
-    same command again to go on after an interruption.
+    Writes discover.html, suspects.json, .npz and .csv, consequences.csv, and pictures of each suspect in a folder of
+    its number. Run the same command again to go on after an interruption.
 
     Example: `pellucid discover runs/first --data phantom --out runs/first/suspects`
     """

@@ -41,14 +41,29 @@ def beyond_the_label(odds: FloatArray, labels: FloatArray, reference: Rows) -> F
     return rest
 
 
-def worth_of_groups(members: Rows, rest: FloatArray, reference: Rows) -> FloatArray:
-    """What membership is worth: of each image (N,) the mean rest of its group among `reference`; NaN where unknown."""
+def worth_of_groups(members: Rows, odds: FloatArray, labels: FloatArray, reference: Rows) -> FloatArray:
+    """What membership is worth beside the label: (N,) of each image what its group adds, less the mean; NaN if unknown.
+
+    Log-odds are fitted by least squares as a number for the label and one for the group, so that a group that nearly is
+    the label is told from it by the images in which the two differ.
+
+    Args:
+        members: (N,), each image's group; −1 where not known.
+        odds: (N,), log-odds.
+        labels: (N,), 0 or 1, NaN where unknown.
+        reference: the images that it is learned on; a group needs two of them.
+    """
+    rows = reference[(members[reference] >= 0) & ~np.isnan(labels[reference])]
+    groups, counts = np.unique(members[rows], return_counts=True)
+    groups = groups[counts >= 2]
+    rows = rows[np.isin(members[rows], groups)]
     worth = np.full(len(members), math.nan)
-    for group in np.unique(members[members >= 0]):
-        own = reference[members[reference] == group]
-        values = rest[own][~np.isnan(rest[own])]
-        if len(values) >= 2:
-            worth[members == group] = values.mean()
+    if len(rows):
+        design = np.concatenate([labels[rows, None] == [0, 1], members[rows, None] == groups], axis=1) * 1.0
+        fitted = np.linalg.lstsq(design, odds[rows], rcond=None)[0][2:]
+        fitted -= (design[:, 2:] @ fitted).mean()
+        for group, value in zip(groups, fitted, strict=True):
+            worth[members == group] = value
     return worth
 
 
@@ -113,7 +128,7 @@ def worth_of_column(
     """
     members = samples.columns[name][0]
     labels, patients = samples.labels[second, column], samples.patients[second]
-    worth = worth_of_groups(members, beyond_the_label(samples.odds[:, column], samples.labels[:, column], first), first)
+    worth = worth_of_groups(members, samples.odds[:, column], samples.labels[:, column], first)
     answers = beyond_the_label(samples.odds[:, column], samples.labels[:, column], second)[second]
     usable = ~np.isnan(worth[second]) & ~np.isnan(labels)
     if not usable.any():
