@@ -420,10 +420,14 @@ def test_suspects_of_other_data_or_another_size_are_not_compared(found):
     with pytest.raises(InputError, match="found on images of elsewhere, and hand was opened: name the same data"):
         pl.discover(model_of(), data, settings=QUICK, compare=other)
     smaller = replace(discovery.suspects[0], region=np.ones((8, 8), bool))
-    again = pl.discover(model_of(), data, settings=QUICK, compare=replace(discovery, suspects=[smaller]))
-    assert again.comparison["suspects"][0]["verdict"] == (
-        "not told: it was found at 8 × 8 pixels, and this network takes 24 × 24"
-    )
+    gone = replace(discovery.suspects[0], class_name="goitre")
+    again = pl.discover(model_of(), data, settings=QUICK, compare=replace(discovery, suspects=[smaller, gone]))
+    assert [one["verdict"] for one in again.comparison["suspects"]] == [
+        "not told: it was found at 8 × 8 pixels, and this network takes 24 × 24",
+        "not told: this network has no class goitre",
+    ]
+    none = pl.discover(model_of(), data, settings=QUICK, compare=replace(discovery, suspects=[]))
+    assert none.tables()[1].title == "No suspect was found before"
 
 
 def test_whole_images_patches_and_columns_of_before_are_measured_anew_too():

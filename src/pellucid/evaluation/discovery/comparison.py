@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pellucid.evaluation.discovery.results import Discovery
     from pellucid.evaluation.discovery.samples import Rows, Samples
+    from pellucid.evaluation.discovery.search import Tested
     from pellucid.evaluation.discovery.settings import DiscoverySettings
     from pellucid.evaluation.discovery.suspect import Suspect
     from pellucid.evaluation.metrics.bootstrap import FloatArray
@@ -62,40 +63,31 @@ def compare_discoveries(
     """
     names = ("seed", "tested", "recipients", "cells")
     plan = replace(settings, **{name: before.settings[name] for name in names if name in before.settings})
-    olds = [one for one in before.unexpected if one.class_name in samples.classes]
+    olds = before.unexpected
     first, second = samples.halves(plan.seed)
     bootstrap = Bootstrap(samples.patients.tolist(), RESAMPLES)
-    worths: dict[int, tuple[Rows, FloatArray, float]] = {}
-    reasons: dict[int, str] = {}
-    every: dict[int, Candidate] = {}
-    for place, old in enumerate(olds):
-        column = samples.classes.index(old.class_name)
-        if old.kind == "metadata":
-            name = str(old.details["column"])
-            if name in samples.columns:
-                worth, p = worth_of_column(samples, name, column, first, second, plan)
-                worths[place] = second, worth[second], p
-            else:
-                reasons[place] = f"these images have no column {name}"
-        elif old.region.shape != samples.frame:
-            sizes = [" × ".join(map(str, size)) for size in (old.region.shape, samples.frame)]
-            reasons[place] = f"it was found at {sizes[0]} pixels, and this network takes {sizes[1]}"
-        else:
-            every[place] = _candidate(old, samples, column, plan.cells)
-    if every:
-        network = InOrder.of(model, samples.classes)
-        tested = test_candidates(network, samples, second, list(every.values()), plan, store, key, batch_size)
-        worths |= {place: (one.donors, one.worth, one.p) for place, one in zip(every, tested, strict=True)}
+    network = InOrder.of(model, samples.classes)
+
+    def test(every: list[Candidate]) -> list[Tested]:
+        return test_candidates(network, samples, second, every, plan, store, key, batch_size)
+
+    worths, reasons = _worths(olds, samples, (first, second), plan, test)
     places = sorted(worths)
     corrected = dict(zip(places, holm([worths[place][2] for place in places]), strict=True))
     same = before.ids == samples.ids and before.odds is not None
     former = _odds_in_order(before, samples) if same else None
     records = []
     for place, old in enumerate(olds):
-        column = samples.classes.index(old.class_name)
-        labels, odds = samples.labels[:, column], samples.odds[:, column]
         share = change = _unknown(reasons.get(place, ""))
-        p = math.nan
+        p, of_sets = math.nan, []
+        if old.class_name in samples.classes:
+            column = samples.classes.index(old.class_name)
+            labels, odds = samples.labels[:, column], samples.odds[:, column]
+            of_sets = [
+                {"images": name} | _areas(former[:, column], odds, labels, np.flatnonzero(of), bootstrap)
+                for name, of in (("with it", old.present), ("without it", ~old.present))
+                if former is not None
+            ]
         if place in worths:
             rows, worth, p = worths[place]
             draws = bootstrap.take(rows)
@@ -110,7 +102,6 @@ def compare_discoveries(
                 change = change_of_share(
                     (old.tested_worth, former[rows, column]), (worth, odds[rows]), labels[rows], draws
                 )
-        sets = {"with it": old.present, "without it": ~old.present} if former is not None else {}
         records.append(
             {
                 "number": old.number,
@@ -122,11 +113,7 @@ def compare_discoveries(
                 "p": p,
                 "p_corrected": corrected.get(place, math.nan),
                 "verdict": _verdict(old.effects[0].share, share, corrected.get(place, math.nan), settings),
-                "auroc": [
-                    {"images": name} | _areas(former[:, column], odds, labels, np.flatnonzero(of), bootstrap)
-                    for name, of in sets.items()
-                    if former is not None
-                ],
+                "auroc": of_sets,
             }
         )
     everything = np.arange(len(samples))
@@ -139,6 +126,40 @@ def compare_discoveries(
         {"before": before.about["model"], "same_images": same, "suspects": records, "auroc": areas}
     )
     return plain
+
+
+def _worths(
+    olds: Sequence[Suspect],
+    samples: Samples,
+    halves: tuple[Rows, Rows],
+    plan: DiscoverySettings,
+    test: Callable[[list[Candidate]], list[Tested]],
+) -> tuple[dict[int, tuple[Rows, FloatArray, float]], dict[int, str]]:
+    """By a suspect's place in the list its images, what each is worth now, and p; or why that cannot be told."""
+    worths: dict[int, tuple[Rows, FloatArray, float]] = {}
+    reasons: dict[int, str] = {}
+    every: dict[int, Candidate] = {}
+    for place, old in enumerate(olds):
+        if old.class_name not in samples.classes:
+            reasons[place] = f"this network has no class {old.class_name}"
+            continue
+        column = samples.classes.index(old.class_name)
+        if old.kind == "metadata":
+            name = str(old.details["column"])
+            if name in samples.columns:
+                worth, p = worth_of_column(samples, name, column, *halves, plan)
+                worths[place] = halves[1], worth[halves[1]], p
+            else:
+                reasons[place] = f"these images have no column {name}"
+        elif old.region.shape != samples.frame:
+            sizes = [" × ".join(map(str, size)) for size in (old.region.shape, samples.frame)]
+            reasons[place] = f"it was found at {sizes[0]} pixels, and this network takes {sizes[1]}"
+        else:
+            every[place] = _candidate(old, samples, column, plan.cells)
+    if every:
+        tested = test(list(every.values()))
+        worths |= {place: (one.donors, one.worth, one.p) for place, one in zip(every, tested, strict=True)}
+    return worths, reasons
 
 
 def _candidate(old: Suspect, samples: Samples, column: int, cells: int) -> Candidate:

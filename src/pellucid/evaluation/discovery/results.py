@@ -156,7 +156,8 @@ class Discovery(Result):
         tables = [Table(self.headline, columns, [_line(suspect) for suspect in self.suspects])]
         if self.comparison is not None:
             lines = [[str(one[key]) for key in ("name", "class", "verdict")] for one in self.comparison["suspects"]]
-            tables.append(Table("What became of the suspects of before", ["suspect", "class", "now"], lines))
+            title = "What became of the suspects of before" if lines else "No suspect was found before"
+            tables.append(Table(title, ["suspect", "class", "now"], lines))
             changes = [
                 [str(one["class"]), *(_text(Estimate.from_json(one[key]), text) for key, text in AREAS.items())]
                 for one in self.comparison["auroc"]
