@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
+from pellucid.evaluation.discovery.content.whole_image import STATISTICS, WholeImage
+from pellucid.evaluation.discovery.content.windows import BANDS
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.inference import mean_differences
-from pellucid.evaluation.discovery.whole_image import STATISTICS, WholeImage
+from pellucid.evaluation.discovery.samples import COMMON
 
 if TYPE_CHECKING:
     from pellucid.evaluation.discovery.exchange import Exchange
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
 
 PATCH_CELLS = 3
 """Cells on a side of the squares that a thing at varying places is looked for in."""
+MOST_MARKED = 0.1
+"""Of a side or margin, which marks often reach into: an image of which more than this is marked takes no part."""
 PATCH_STEP = 2
 """Cells from one such square to the next: what is up to a cell wide lies whole in one of them."""
 
@@ -38,6 +43,9 @@ class Candidate:
             which counts.
         region: boolean (H, W), where it is.
         squares: where a thing at varying places may lie, one for each exchange; None of other kinds.
+        features: (N, F), numbers of each image that may stand for it, NaN where an image has none; None without.
+        feature_names: F of them.
+        takes_part: boolean (N,), the images that can be tested for it; None for all.
     """
 
     kind: Kind
@@ -46,11 +54,9 @@ class Candidate:
     exchanges: tuple[Exchange, ...]
     region: Masks
     squares: Squares | None = None
-
-    @classmethod
-    def place(cls, name: str, column: int, window: Window, mask: Masks) -> Candidate:
-        """What images show in one window (H, W)."""
-        return cls("place", name, column, (window,), mask)
+    features: FloatArray | None = None
+    feature_names: tuple[str, ...] = ()
+    takes_part: Masks | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,6 +189,53 @@ def partners(samples: Samples, column: int) -> Rows:
     return others
 
 
+class Places:
+    """Windows as candidates of one class: what is marked in them is cut out, and takes no part.
+
+    Of an image with a mark its own is cut out, of one without the mark of another (`partners`), so that what is cut out
+    says nothing of the label.
+    """
+
+    def __init__(self, samples: Samples, column: int) -> None:
+        self.samples, self.column = samples, column
+        self.cover = samples.marks.of_images(partners(samples, column), column)
+        marked = samples.marks.is_marked(*samples.labels.shape)[:, column]
+        usual = samples.marks.usual(column)
+        self.usual: Masks = np.nan_to_num(usual) >= COMMON if marked.any() else np.zeros(samples.frame, bool)
+        # a positive that nobody marked may have the finding where it usually is
+        self.unmarked: Masks = (samples.labels[:, column] == 1) & ~marked & bool(marked.any())
+
+    def features_of(self, features: ImageFeatures, name: str, window: Masks, everywhere: FloatArray) -> FloatArray:
+        """Features (N, F) of a window (H, W) from those of `ImageFeatures.of_windows`, NaN without a part."""
+        return features.without(everywhere, window, self.cover, self.takes_part(name, window))
+
+    def takes_part(self, name: str, window: Masks) -> Masks:
+        """Boolean (N,), the images of which nothing of a window (H, W) is cut out, or of a band no more than little."""
+        most = MOST_MARKED if name in BANDS else 0.0
+        takes: Masks = self.cover[:, window].mean(1) <= most
+        return takes & ~(self.unmarked & bool((window & self.usual).any()))
+
+    def candidate(
+        self, name: str, window: Masks, features: FloatArray | None, shared: dict[bytes, Window]
+    ) -> Candidate:
+        """What images show in one window (H, W); exchanges that are the same for every class are `shared`."""
+        if self.cover[:, window].any():
+            exchange = Window(lambda rows: window & ~self.cover[rows])
+        else:
+            exchange = shared.setdefault(window.tobytes(), Window.fixed(window))
+        takes_part = self.takes_part(name, window)
+        return Candidate(
+            "place",
+            name,
+            self.column,
+            (exchange,),
+            window,
+            features=features,
+            feature_names=FEATURES,
+            takes_part=takes_part,
+        )
+
+
 def at_varying_places(samples: Samples, column: int, squares: Squares) -> Candidate:
     """A thing that lies now here, now there, outside the marks of a class."""
     name = f"what speaks most for {samples.classes[column]} outside its marks, at varying places"
@@ -192,7 +245,19 @@ def at_varying_places(samples: Samples, column: int, squares: Squares) -> Candid
 def whole_images(samples: Samples, column: int) -> list[Candidate]:
     """The statistics of whole images, for one class."""
     everywhere, others = np.ones(samples.frame, bool), partners(samples, column)
-    return [
-        Candidate("whole image", name, column, (WholeImage(change, samples.marks, column, others),), everywhere)
-        for name, change in STATISTICS.items()
-    ]
+    every = []
+    for name, (measure, change) in STATISTICS.items():
+        exchange = WholeImage(change, samples.marks, column, others)
+        values = exchange.measured(samples.pixels, measure)
+        every.append(
+            Candidate(
+                "whole image",
+                name,
+                column,
+                (exchange,),
+                everywhere,
+                features=values[:, None],
+                feature_names=(name,),
+            )
+        )
+    return every

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.evaluation.discovery.candidates import Candidate, Squares, at_varying_places, whole_images
-from pellucid.evaluation.discovery.description import FEWEST, RESAMPLES, change_of_share, difference_of, share_of_gap
-from pellucid.evaluation.discovery.exchange import Window
+from pellucid.evaluation.discovery.candidates import Candidate, Places, Squares, at_varying_places, whole_images
+from pellucid.evaluation.discovery.description import FEWEST, change_of_share, difference_of, share_of_gap
 from pellucid.evaluation.discovery.metadata import worth_of_column
 from pellucid.evaluation.discovery.run import InOrder
-from pellucid.evaluation.discovery.search import test_candidates
+from pellucid.evaluation.discovery.search import RESAMPLES, test_exchanges
 from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
@@ -69,7 +68,7 @@ def compare_discoveries(
     network = InOrder.of(model, samples.classes)
 
     def test(every: list[Candidate]) -> list[Tested]:
-        return test_candidates(network, samples, second, every, plan, store, key, batch_size)
+        return test_exchanges(network, samples, second, every, plan, store, key, batch_size)
 
     worths, reasons = _worths(olds, samples, (first, second), plan, test)
     places = sorted(worths)
@@ -79,7 +78,7 @@ def compare_discoveries(
     records = []
     for place, old in enumerate(olds):
         share = change = _unknown(reasons.get(place, ""))
-        p, of_sets = math.nan, []
+        share_before, p, of_sets = old.effects[0].share, math.nan, []
         if old.class_name in samples.classes:
             column = samples.classes.index(old.class_name)
             labels, odds = samples.labels[:, column], samples.odds[:, column]
@@ -99,6 +98,8 @@ def compare_discoveries(
                 and old.tested_worth is not None
                 and np.array_equal(old.tested_rows, rows)
             ):
+                # by the same exchange as now, where a feature stands for it
+                share_before = share_of_gap(old.tested_worth, labels[rows], former[rows, column], draws)
                 change = change_of_share(
                     (old.tested_worth, former[rows, column]), (worth, odds[rows]), labels[rows], draws
                 )
@@ -107,12 +108,12 @@ def compare_discoveries(
                 "number": old.number,
                 "name": old.name,
                 "class": old.class_name,
-                "share_before": old.effects[0].share.to_json(),
+                "share_before": share_before.to_json(),
                 "share_now": share.to_json(),
                 "share_change": change.to_json(),
                 "p": p,
                 "p_corrected": corrected.get(place, math.nan),
-                "verdict": _verdict(old.effects[0].share, share, corrected.get(place, math.nan), settings),
+                "verdict": _verdict(share_before, share, corrected.get(place, math.nan), settings),
                 "auroc": of_sets,
             }
         )
@@ -169,7 +170,7 @@ def _candidate(old: Suspect, samples: Samples, column: int, cells: int) -> Candi
     if old.kind == "whole image":
         return next(one for one in whole_images(samples, column) if one.name == old.name)
     mask = old.region if old.window is None else old.window
-    return Candidate.place(old.name, column, Window.fixed(mask), mask)
+    return Places(samples, column).candidate(old.name, mask, None, {})
 
 
 def _odds_in_order(before: Discovery, samples: Samples) -> FloatArray:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.evaluation.discovery.content.windows import BANDS, place_in_words
 from pellucid.evaluation.discovery.presence import around, otsu, square, where_it_differs
 from pellucid.evaluation.discovery.samples import COMMON
+from pellucid.evaluation.discovery.search import RESAMPLES
 from pellucid.evaluation.discovery.suspect import Consequence, Effect, Prevalence, Suspect, WorstGroup
-from pellucid.evaluation.discovery.windows import BANDS, place_in_words
 from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.differences import paired_difference
 from pellucid.evaluation.metrics.operating_points import operating_points
@@ -30,12 +31,12 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from pellucid.evaluation.discovery.mediation import Carrier
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.discovery.search import Tested
     from pellucid.evaluation.metrics.bootstrap import FloatArray
     from pellucid.types import Box
 
-RESAMPLES = 500
 ROUNDING = 1e-12
 SHOWN = 8
 """Images named as examples."""
@@ -47,7 +48,13 @@ FLIPS = 2000
 """Ways to turn the signs of changes, for a p value."""
 
 
-def share_of_gap(worth: FloatArray, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> Estimate:
+def share_of_gap(
+    worth: FloatArray,
+    labels: FloatArray,
+    odds: FloatArray,
+    bootstrap: Bootstrap,
+    slopes: FloatArray | None = None,
+) -> Estimate:
     """The part of the distance between positives and negatives that goes through a suspect, with its interval.
 
     Args:
@@ -55,8 +62,12 @@ def share_of_gap(worth: FloatArray, labels: FloatArray, odds: FloatArray, bootst
         labels: (D,), 0 or 1, NaN where unknown.
         odds: (D,), the log-odds of the class.
         bootstrap: over the D images.
+        slopes: one for each of its resamples, where the worth is what a feature adds: what one unit of it adds there,
+            as a multiple of what it adds.
     """
     shares = _shares(worth, labels, odds, bootstrap)
+    if slopes is not None:
+        shares[1:] *= slopes
     return _estimate_of(shares, int((~np.isnan(worth) & ~np.isnan(labels)).sum()))
 
 
@@ -173,9 +184,10 @@ def describe(
         mean_without=mean_without,
         window=one.region if one.kind == "place" else None,
         tested_rows=tested.donors,
-        tested_worth=tested.worth,
+        tested_worth=tested.exchanged,
         details={
             "z": tested.z,
+            **({} if tested.carrier is None else _feature_of(tested.carrier, otsu(arrays["worth"]))),
             "tested_images": len(tested.donors),
             "judged": len(judged[0]),
             "judged_positives": int((samples.labels[judged[0], column] == 1).sum()),
@@ -183,6 +195,15 @@ def describe(
         confirmed=is_confirmed(effects[0]),
         reason=None if not math.isnan(overlap) or one.kind == "whole image" else f"nobody marked where {name} is",
     )
+
+
+def _feature_of(carrier: Carrier, cut: float) -> dict[str, float | str | bool]:
+    """By which feature an image has it: above the cut where `feature_more` is true, below it otherwise."""
+    return {
+        "feature": carrier.name,
+        "feature_more": carrier.slope.value > 0,
+        "feature_cut": carrier.feature(cut),
+    }
 
 
 def _mean_of_own(samples: Samples, corners: Rows, side: int, rows: Rows) -> npt.NDArray[np.float32] | None:
@@ -220,7 +241,11 @@ def _effects(
         ]
     donors = tested.donors
     share = share_of_gap(
-        tested.worth, samples.labels[donors, column], samples.odds[donors, column], bootstrap.take(donors)
+        tested.worth,
+        samples.labels[donors, column],
+        samples.odds[donors, column],
+        bootstrap.take(donors),
+        None if tested.carrier is None else tested.carrier.slopes,
     )
     other = Estimate(math.nan, math.nan, math.nan, 0, "tested for another class")
     effects = [

@@ -24,7 +24,7 @@ class Association:
     Attributes:
         difference: (T,), mean of the positives less that of the negatives; NaN without either.
         z: (T,), the same in units of its deviation under permutation.
-        p: (T,), one-sided, of the test alone.
+        p: (T,), of the test alone.
         p_corrected: (T,), of all tests together, step by step (Westfall & Young).
     """
 
@@ -88,7 +88,13 @@ def permuted(groups: npt.NDArray[np.int64], count: int, seed: int) -> npt.NDArra
 
 
 def associations(
-    worth: FloatArray, labels: FloatArray, groups: npt.NDArray[np.int64], *, permutations: int = 2000, seed: int = 0
+    worth: FloatArray,
+    labels: FloatArray,
+    groups: npt.NDArray[np.int64],
+    *,
+    two_sided: bool = False,
+    permutations: int = 2000,
+    seed: int = 0,
 ) -> Association:
     """Test T candidates together: is what they are worth the higher where the class is present?
 
@@ -99,6 +105,7 @@ def associations(
         worth: (D, T), how much each of D images is worth to the class of the test; NaN where it takes no part.
         labels: (D, T), 0 or 1, NaN where unknown.
         groups: (D,), the number of each image's patient.
+        two_sided: ask whether it is another one there, higher or lower.
         permutations: of the labels.
         seed: of the permutations.
 
@@ -110,11 +117,14 @@ def associations(
     drawn_z = np.full((permutations, worth.shape[1]), -np.inf)
     for part in chunks(permutations, worth.size):
         drawn_z[part] = np.nan_to_num(mean_differences(worth, labels[orders[part]])[1], nan=-np.inf)
+    size = np.abs(z) if two_sided else z
+    if two_sided:
+        drawn_z = np.where(np.isinf(drawn_z), drawn_z, np.abs(drawn_z))
     usable = np.flatnonzero(~np.isnan(z))
     p, corrected = (np.full(len(z), np.nan) for _ in range(2))
-    p[usable] = (1 + (drawn_z[:, usable] >= z[usable]).sum(0)) / (permutations + 1)
-    order = usable[np.argsort(-z[usable], kind="stable")]
+    p[usable] = (1 + (drawn_z[:, usable] >= size[usable]).sum(0)) / (permutations + 1)
+    order = usable[np.argsort(-size[usable], kind="stable")]
     largest = np.maximum.accumulate(drawn_z[:, order[::-1]], axis=1)[:, ::-1]
-    steps = (1 + (largest >= z[order]).sum(0)) / (permutations + 1)
+    steps = (1 + (largest >= size[order]).sum(0)) / (permutations + 1)
     corrected[order] = np.maximum.accumulate(steps) if len(order) else steps
     return Association(difference, z, p, corrected)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from pellucid.evaluation.discovery.candidates import Candidate
     from pellucid.evaluation.discovery.samples import Rows, Samples
+    from pellucid.evaluation.discovery.search import Tested
     from pellucid.evaluation.metrics.bootstrap import FloatArray
     from pellucid.models.classifier import AnyClassifier
 
@@ -42,19 +43,22 @@ def worth_of_images(
 
 
 def measure_suspect(
-    model: AnyClassifier, samples: Samples, candidate: Candidate, rows: Rows, seed: int, batch_size: int
+    model: AnyClassifier, samples: Samples, tested: Tested, rows: Rows, seed: int, batch_size: int
 ) -> dict[str, npt.NDArray[np.float64]]:
     """What is measured of one candidate, by exchanges between the images `rows` that it was not found on.
 
     Returns:
-        `worth` (N,) of all images, and of what lies at varying places `squares` (N,); `taken_rows`, `taken` (n, K) and
-        `put_rows`, `put` (n, K), changes of the log-odds; `neutral_rows` and `neutral` (n, K), the log-odds of images
-        that have what some other image has.
+        `worth` (N,) of all images, from the feature that stands for it where there is one, and of what lies at varying
+        places `squares` (N,); `taken_rows`, `taken` (n, K) and `put_rows`, `put` (n, K), changes of the log-odds;
+        `neutral_rows` and `neutral` (n, K), the log-odds of images that have what some other image has.
     """
     rng = np.random.default_rng(seed)
-
-    pairs = Pairs.of(np.arange(len(samples)), rng.choice(rows, min(8, len(rows)), replace=False), rng)
-    arrays = worth_of_images(model, samples, candidate, pairs, batch_size)
+    candidate = tested.candidate
+    if tested.strength is None:
+        pairs = Pairs.of(np.arange(len(samples)), rng.choice(rows, min(8, len(rows)), replace=False), rng)
+        arrays = worth_of_images(model, samples, candidate, pairs, batch_size)
+    else:
+        arrays = {"worth": tested.strength}
     exchange = candidate.exchanges[0]
     if candidate.squares is not None:
         exchange = candidate.squares.of_images(arrays["squares"].astype(np.int64))

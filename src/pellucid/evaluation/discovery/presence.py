@@ -58,7 +58,7 @@ def where_it_differs(samples: Samples, strength: FloatArray, present: Masks, col
     now there by a few pixels is at none of them in most images. Without it is the half of the images that have least of
     it; images are compared with others of the same label, so that the finding itself makes no difference.
     """
-    least = (strength <= np.median(strength)) & ~present
+    least = (strength <= np.nanmedian(strength)) & ~present
     unusual = np.zeros((2, *samples.frame))
     count = np.zeros(2)
     apart, variance, weights = np.zeros(samples.frame), 0.0, 0.0

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from torch import nn
 
+from pellucid.evaluation.discovery.content.windows import BANDS
 from pellucid.evaluation.discovery.description import describe
 from pellucid.evaluation.discovery.marked import can_be_exchanged, marked_suspects, measure_marked
 from pellucid.evaluation.discovery.measuring import EXCHANGED, NEUTRALISED, measure_suspect
 from pellucid.evaluation.discovery.metadata import FAMILIES, metadata_suspects
 from pellucid.evaluation.discovery.search import candidates, distinct, test_candidates
-from pellucid.evaluation.discovery.windows import BANDS
 from pellucid.evaluation.metrics.plain import auroc
 from pellucid.utils.progress import progress_context
 
@@ -148,15 +148,13 @@ def find_suspects(
     donors = min(settings.screened, len(first))
     with progress_context("look for suspects", donors * ((settings.cells - 1) ** 2 + len(BANDS))):
         every, spent = candidates(network, samples, first, classes, *common)
-    exchanges = len({id(exchange) for one in every for exchange in one.exchanges})
-    with progress_context("test them", min(settings.tested, len(second)) * exchanges):
-        tested = test_candidates(network, samples, second, every, *common)
+    tested, of_tests = test_candidates(network, samples, second, every, *common)
     if samples.columns:  # which have the other half of alpha
         tested = [replace(one, p_corrected=min(1.0, FAMILIES * one.p_corrected)) for one in tested]
-    passes = spent["forward_passes"] + len(tested[0].donors) * exchanges
+    passes = spent["forward_passes"] + of_tests
     picked = distinct(tested, samples, settings)[: settings.most]
     each = 2 * EXCHANGED + NEUTRALISED
-    of_images = [len(samples) * len(one.candidate.exchanges) for one in picked]
+    of_images = [len(samples) * len(one.candidate.exchanges) if one.strength is None else 0 for one in picked]
     arrays: list[Any] = []
     marked_columns = [k for k in columns if can_be_exchanged(samples, k)]
     total = sum(of_images) + each * len(picked) + 2 * EXCHANGED * len(marked_columns)
@@ -165,7 +163,7 @@ def find_suspects(
             own_seed = settings.seed + 10 + number
 
             def measure(one: Any = one, own_seed: int = own_seed) -> Any:  # noqa: ANN401
-                return measure_suspect(network, samples, one.candidate, second, own_seed, batch_size)
+                return measure_suspect(network, samples, one, second, own_seed, batch_size)
 
             arrays.append(store.measured(key(f"suspect-{number}"), measure))
         marked: dict[int, Any] = {}

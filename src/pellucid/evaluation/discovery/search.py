@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import scipy  # its parts load when they are used
 
 from pellucid.evaluation.discovery.candidates import (
     Candidate,
+    Places,
     Squares,
     at_varying_places,
     best_windows,
@@ -17,14 +18,17 @@ from pellucid.evaluation.discovery.candidates import (
     strongest,
     whole_images,
 )
+from pellucid.evaluation.discovery.content.image_features import ImageFeatures
+from pellucid.evaluation.discovery.content.windows import all_windows, place_in_words
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences
-from pellucid.evaluation.discovery.windows import all_windows, place_in_words
+from pellucid.evaluation.discovery.mediation import Carrier, Contrasts, slope_of
+from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
+    from pellucid.evaluation.discovery.samples import Rows, Samples
     from pellucid.evaluation.discovery.settings import DiscoverySettings
     from pellucid.evaluation.metrics.bootstrap import FloatArray
     from pellucid.models.classifier import AnyClassifier
@@ -34,6 +38,14 @@ SAME = 0.85
 """A smaller window that holds this share of a larger one's effect is taken instead of it."""
 NOTHING_MORE = 2.5
 """z of what a candidate adds to a stronger one, up to which it is the same thing."""
+BANDS_BY_FEATURE = 3
+"""Of the sides, the frame and the margins, candidates of each class by their features."""
+CARRIED = 5
+"""Candidates of each class, those whose feature goes with it most surely, whose effect on the answer is measured."""
+CONTRASTS = 300
+"""Pairs of images that this takes."""
+RESAMPLES = 500
+"""Of the images, for intervals."""
 STRONG = 3.0
 """z from which on windows of a class that touch are put together to one candidate."""
 LITTLE_MORE = 0.2
@@ -51,7 +63,11 @@ class Tested:
         p: of the test alone.
         p_corrected: of all tests together.
         donors: (D,), rows of the images that gave.
-        worth: (D,), what each was worth to the class, centred; NaN where it took no part.
+        worth: (D,), what each was worth to the class, centred; NaN where it took no part. What the feature that stands
+            for it adds, where there is one.
+        exchanged: (D,), what each was worth by its exchange.
+        strength: (N,), what that feature adds on each image; None without one.
+        carrier: that feature; None without one.
     """
 
     candidate: Candidate
@@ -61,6 +77,9 @@ class Tested:
     p_corrected: float
     donors: Rows
     worth: FloatArray
+    exchanged: FloatArray
+    strength: FloatArray | None = None
+    carrier: Carrier | None = None
 
 
 def candidates(
@@ -81,25 +100,45 @@ def candidates(
 
     z = store.measured(key("places"), screen)["z"]
     roaming = Squares.over(samples.frame, settings.cells)
+    numbers = ImageFeatures(samples)
+    everywhere = numbers.of_windows(windows)
     # the exchange of a place serves every class that is tested by it
     exchanges: dict[bytes, Window] = {}
-
-    def at(name: str, column: int, mask: Masks) -> Candidate:
-        return Candidate.place(name, column, exchanges.setdefault(mask.tobytes(), Window.fixed(mask)), mask)
-
     every: list[Candidate] = []
     for column in map(int, columns):
-        for group in (np.arange(squares), np.arange(squares, len(windows))):
-            count = settings.per_class if len(group) == squares else 1
-            best = group[best_windows(z[group, column], windows[group], count)]
-            every += [at(names[window], column, windows[window]) for window in best]
+        places_of = Places(samples, column)
+        features = np.stack(
+            [places_of.features_of(numbers, name, windows[w], everywhere[:, w]) for w, name in enumerate(names)], 1
+        )
+        apart = _apart(features[rows], samples.labels[rows, column])
+        bands = np.arange(squares, len(windows))
+        picked = best_windows(z[:squares, column], windows[:squares], settings.per_class)
+        picked += best_windows(apart[:squares], windows[:squares], settings.per_class)
+        picked += bands[best_windows(z[bands, column], windows[bands], 1)].tolist()
+        # a side may tell half of the images that the margins tell, and they overlap
+        picked += bands[
+            np.argsort(-np.nan_to_num(apart[bands], nan=-np.inf), kind="stable")[:BANDS_BY_FEATURE]
+        ].tolist()
+        every += [
+            places_of.candidate(names[window], windows[window], features[:, window], exchanges)
+            for window in dict.fromkeys(picked)
+        ]
         # a thing longer than a window, or one that lies now in this window, now in the next
         joined, count = scipy.ndimage.label(np.any(windows[:squares][z[:squares, column] >= STRONG], axis=0))
-        pieces = [joined == number for number in range(1, count + 1)]
-        every += [at(place_in_words(piece), column, piece) for piece in pieces]
+        for piece in (joined == number for number in range(1, count + 1)):
+            name = place_in_words(piece)
+            own = places_of.features_of(numbers, name, piece, numbers.of_windows(piece[None])[:, 0])
+            every.append(places_of.candidate(name, piece, own, exchanges))
         every.append(at_varying_places(samples, column, roaming))
         every += whole_images(samples, column)
     return every, {"forward_passes": min(settings.screened, len(rows)) * len(windows), "windows": len(windows)}
+
+
+def _apart(features: FloatArray, labels: FloatArray) -> FloatArray:
+    """How surely the best feature (N, W, F) of each window tells the labels (N,) apart, on either side: z (W,)."""
+    flat = features.reshape(len(features), -1)
+    z = np.abs(mean_differences(flat, np.broadcast_to(labels[:, None], flat.shape))[1]).reshape(features.shape[1:])
+    return np.where(np.isnan(z).all(1), np.nan, np.nan_to_num(z).max(1))
 
 
 def test_candidates(
@@ -111,8 +150,35 @@ def test_candidates(
     store: ResultsStore,
     key: Callable[[str], str],
     batch_size: int,
+) -> tuple[list[Tested], int]:
+    """Each candidate's association with its class, on images that it was not found on, all corrected together.
+
+    By a feature that stands for it where one passes, else by its exchange; each way has half of the level.
+
+    Returns:
+        The tests, and how many forward passes they took.
+    """
+    common: Any = (settings, store, key, batch_size)
+    of_exchanges = min(settings.tested, len(rows)) * len({id(exchange) for one in every for exchange in one.exchanges})
+    with progress_context("test them", of_exchanges):
+        tested = test_exchanges(model, samples, rows, every, *common)
+    worth = np.stack([one.worth for one in tested], 1)
+    carried, passes = mediated(model, samples, rows, every, tested[0].donors, worth, *common)
+    halved = [replace(one, p_corrected=min(2 * one.p_corrected, 1.0)) for one in tested]
+    return [carried.get(i, one) for i, one in enumerate(halved)], of_exchanges + passes
+
+
+def test_exchanges(
+    model: AnyClassifier,
+    samples: Samples,
+    rows: Rows,
+    every: list[Candidate],
+    settings: DiscoverySettings,
+    store: ResultsStore,
+    key: Callable[[str], str],
+    batch_size: int,
 ) -> list[Tested]:
-    """Each candidate's association with its class, on images that it was not found on, all corrected together."""
+    """The association of what each candidate's exchange is worth with its class, all corrected together."""
     rng = np.random.default_rng(settings.seed + 2)
     donors = samples.balanced(rows, settings.tested, rng)
     pairs = Pairs.of(donors, rng.choice(rows, min(settings.recipients, len(rows)), replace=False), rng)
@@ -130,11 +196,8 @@ def test_candidates(
         worth[:, i] = own[:, 0]
         if one.squares is not None:
             worth[:, i] = strongest(own, one.squares.free_of_marks(samples, one.column)[donors])[0]
-    fixed = [i for i, one in enumerate(every) if one.kind == "place"]
-    touched = samples.marks.touched(np.stack([every[i].region for i in fixed]), samples.labels) if fixed else None
-    for place, i in enumerate(fixed):
-        assert touched is not None
-        worth[touched[donors, place, every[i].column], i] = np.nan
+        if one.takes_part is not None:
+            worth[~one.takes_part[donors], i] = np.nan
     labels = samples.labels[donors][:, [one.column for one in every]]
     result = associations(
         worth, labels, samples.patients[donors], permutations=settings.permutations, seed=settings.seed + 3
@@ -149,9 +212,88 @@ def test_candidates(
             float(result.p_corrected[i]),
             donors,
             worth[:, i],
+            worth[:, i],
         )
         for i, one in enumerate(every)
     ]
+
+
+def mediated(
+    model: AnyClassifier,
+    samples: Samples,
+    rows: Rows,
+    every: list[Candidate],
+    donors: Rows,
+    worth: FloatArray,
+    settings: DiscoverySettings,
+    store: ResultsStore,
+    key: Callable[[str], str],
+    batch_size: int,
+) -> tuple[dict[int, Tested], int]:
+    """By candidate the feature that stands for it, of those that pass, tested on all images `rows`.
+
+    Of each candidate the feature that goes with its class most surely is taken, and of each class the `CARRIED`
+    candidates whose feature does. The worth of an image is then what its feature adds. Half of `alpha` is for features,
+    and of that each of the two tests has a half.
+
+    Returns:
+        The tests by the candidate's number, and how many forward passes they took.
+    """
+    number, place = np.array(
+        [(i, f) for i, one in enumerate(every) if one.features is not None for f in range(one.features.shape[1])]
+    ).T
+    features = np.stack([np.asarray(every[i].features)[:, f] for i, f in zip(number, place, strict=True)], 1)
+    columns = np.array([every[i].column for i in number])
+    result = associations(
+        features[rows],
+        samples.labels[rows][:, columns],
+        samples.patients[rows],
+        two_sided=True,
+        permutations=settings.permutations,
+        seed=settings.seed + 4,
+    )
+    size = np.nan_to_num(np.abs(result.z))
+    best_of = [max(np.flatnonzero(number == i), key=lambda t: size[t]) for i in np.unique(number)]
+    passed = [
+        t
+        for column in np.unique(columns)
+        for t in sorted((t for t in best_of if columns[t] == column), key=lambda t: -size[t])[:CARRIED]
+        if result.p_corrected[t] <= settings.alpha / 4
+    ]
+    best: dict[int, Tested] = {}
+    passes = 0
+    for t in map(int, passed):
+        i, column = int(number[t]), int(columns[t])
+        one, feature = every[i], features[:, t]
+        usable = rows if one.takes_part is None else rows[one.takes_part[rows]]
+        rng = np.random.default_rng([settings.seed + 5, t])
+        pairs = Contrasts.of(feature, samples.labels[:, column], usable, CONTRASTS, rng)
+        if pairs is None:
+            continue
+
+        def measure(one: Candidate = one, pairs: Contrasts = pairs) -> dict[str, Any]:
+            both = Pairs(np.concatenate([pairs.much, pairs.little]), np.tile(pairs.recipients, 2))
+            odds = exchanged_log_odds(model, samples.pixels, both, one.exchanges, samples.task, batch_size=batch_size)
+            return {"odds": odds[:, 0]}
+
+        with progress_context(f"see what they do to {samples.classes[column]}", 2 * CONTRASTS):
+            odds = store.measured(key(f"feature-{t}"), measure)["odds"][:, column].reshape(2, -1)
+        passes += odds.size
+        slope = slope_of(
+            odds[0] - odds[1],
+            pairs.difference,
+            samples.patients[pairs.much],
+            resamples=RESAMPLES,
+            seed=settings.seed + 6,
+        )
+        share = float(slope.value * result.difference[t] / samples.gaps[column])
+        corrected = min(4 * max(float(result.p_corrected[t]), slope.p * len(passed)), 1.0)
+        if corrected <= settings.alpha and share >= settings.least:
+            carrier = Carrier(one.feature_names[place[t]], float(np.nanmean(feature[donors])), slope)
+            strength = carrier.strength(feature)
+            z, p = min(abs(float(result.z[t])), abs(slope.z)), max(float(result.p[t]), slope.p)
+            best[i] = Tested(one, share, z, p, corrected, donors, strength[donors], worth[:, i], strength, carrier)
+    return best, passes
 
 
 def distinct(tested: list[Tested], samples: Samples, settings: DiscoverySettings) -> list[Tested]:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.candidates import Candidate, Squares, at_varying_places
-from pellucid.evaluation.discovery.exchange import Pairs, Window
+from pellucid.evaluation.discovery.candidates import Places, Squares, at_varying_places
+from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
+from pellucid.evaluation.discovery.exchange import Pairs
 from pellucid.evaluation.discovery.measuring import worth_of_images
 from pellucid.evaluation.discovery.presence import otsu, square
 from pellucid.evaluation.discovery.run import InOrder, two_classes
@@ -110,8 +111,10 @@ def images_showing(
     """The images of a part that show a suspect.
 
     Where the part is the one that `discover` looked at, its answer is taken. The images of another part are looked at
-    as it looked at its own: each gives what it shows there to a few others, and those that add the most, by Otsu's cut,
-    show it. That takes a forward pass an image, and of a suspect at varying places one for each square of the frame.
+    as it looked at its own. Where a feature of the image stands for the suspect, those on its side of the cut show it,
+    and no forward pass is made. Otherwise each gives what it shows there to a few others, and those that add the most,
+    by Otsu's cut, show it: a forward pass an image, and of a suspect at varying places one for each of the frame's
+    squares.
 
     Args:
         suspect: at a place, or at varying ones.
@@ -144,11 +147,19 @@ def images_showing(
     unknown = np.full((len(dataset), len(model.classes)), np.nan)
     samples = two_classes(Samples.of(images, images.pixels, unknown, margin, {}))
     column = samples.classes.index(suspect.class_name)
+    mask = suspect.region if suspect.window is None else suspect.window
+    if suspect.kind == "place" and "feature" in suspect.details:
+        numbers = ImageFeatures(samples)
+        features = Places(samples, column).features_of(
+            numbers, suspect.name, mask, numbers.of_windows(mask[None])[:, 0]
+        )
+        sign = 1 if suspect.details["feature_more"] else -1
+        feature = features[:, FEATURES.index(suspect.details["feature"])]
+        return Showing(np.flatnonzero(sign * feature > sign * suspect.details["feature_cut"]), None, len(dataset))
     if suspect.kind == "patch":
         candidate = at_varying_places(samples, column, Squares.over(samples.frame, discovery.settings["cells"]))
     else:
-        mask = suspect.region if suspect.window is None else suspect.window
-        candidate = Candidate.place(suspect.name, column, Window.fixed(mask), mask)
+        candidate = Places(samples, column).candidate(suspect.name, mask, None, {})
     rng = np.random.default_rng(seed)
     pairs = Pairs.of(np.arange(len(samples)), rng.choice(len(samples), RECIPIENTS, replace=False), rng)
     with progress_context(f"who shows suspect {suspect.number}", len(dataset) * len(candidate.exchanges)):

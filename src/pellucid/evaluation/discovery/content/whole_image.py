@@ -9,18 +9,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+
+from pellucid.models.inference import as_pixels
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
     import numpy.typing as npt
     from torch import Tensor
 
     from pellucid.evaluation.discovery.samples import MarkedPairs
+    from pellucid.evaluation.metrics.bootstrap import FloatArray
+    from pellucid.types import Pixels
 
+RIM = 1 / 12
+"""Of a side: so much along the edges takes no part, where frames, collimators and markers lie."""
 CLIP = 2.5
 """In robust deviations: what is stronger is an edge, and no texture."""
 NORMAL = 1.4826
@@ -50,8 +56,20 @@ class WholeImage:
         free = [torch.from_numpy(self._free(of)).to(donors.device)[:, None] for of in (onto, rows)]
         return self.change(recipients, donors, free[0], free[1]).clamp(0, 1)
 
+    def measured(self, images: Pixels, measure: Callable[[Tensor, Tensor], Tensor]) -> FloatArray:
+        """A statistic of each image (N, C, H, W), of what takes part in the exchange: (N,)."""
+        values = []
+        for rows in np.array_split(np.arange(len(images)), -(-len(images) // 64)):
+            free = torch.from_numpy(self._free(rows))[:, None]
+            values.append(measure(as_pixels(images[rows]), free).flatten().double().numpy())
+        return np.concatenate(values)
+
     def _free(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        return ~(self.marks.of_images(rows) | self.marks.of_images(self.partners[rows], self.column))
+        free = ~(self.marks.of_images(rows) | self.marks.of_images(self.partners[rows], self.column))
+        down, across = (max(1, round(RIM * side)) for side in self.marks.frame)
+        inside = np.zeros(self.marks.frame, bool)
+        inside[down:-down, across:-across] = True
+        return np.asarray(free & inside)
 
 
 def brightness(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
@@ -62,10 +80,7 @@ def brightness(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor
 def contrast(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
     """The distance between the quartiles, around an unchanged median."""
     middle = _quantile(recipients, free, 0.5)
-    own, given_range = (
-        (_quantile(x, where, 0.75) - _quantile(x, where, 0.25)).clamp_min(1e-3)
-        for x, where in ((recipients, free), (donors, allowed))
-    )
+    own, given_range = (quartiles(x, where).clamp_min(1e-3) for x, where in ((recipients, free), (donors, allowed)))
     return middle + (recipients - middle) * (given_range / own)
 
 
@@ -79,12 +94,34 @@ def coarse_texture(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Te
     return recipients + torch.where(free & allowed, _texture(donors, allowed, 2) - _texture(recipients, free, 2), 0.0)
 
 
+def median(images: Tensor, where: Tensor) -> Tensor:
+    """What `brightness` exchanges, of each image."""
+    return _quantile(images, where, 0.5)
+
+
+def quartiles(images: Tensor, where: Tensor) -> Tensor:
+    """What `contrast` exchanges: the distance between the quartiles."""
+    return _quantile(images, where, 0.75) - _quantile(images, where, 0.25)
+
+
+def fine_residual(images: Tensor, where: Tensor) -> Tensor:
+    """The median size of what a blur of one pixel takes away."""
+    return _quantile((images - _blur(images)).abs(), where, 0.5)
+
+
+def coarse_residual(images: Tensor, where: Tensor) -> Tensor:
+    """The same of the next octave."""
+    blurred = _blur(images)
+    return _quantile((blurred - _blur(blurred)).abs(), where, 0.5)
+
+
 STATISTICS = {
-    "overall brightness": brightness,
-    "overall contrast": contrast,
-    "fine texture (noise, compression)": fine_texture,
-    "coarser texture": coarse_texture,
+    "overall brightness": (median, brightness),
+    "overall contrast": (quartiles, contrast),
+    "fine texture (noise, compression)": (fine_residual, fine_texture),
+    "coarser texture": (coarse_residual, coarse_texture),
 }
+"""By name the number of an image, and how it is given to another one."""
 
 
 def _quantile(images: Tensor, where: Tensor, q: float) -> Tensor:

@@ -1,0 +1,1 @@
+"""What an image shows: in windows of the frame, in numbers of these, and in statistics of the whole."""

@@ -1,0 +1,211 @@
+"""What `discover` reads off images without the network, and the two tests that a feature has to pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter
+from scipy.stats import binomtest
+
+import pellucid as pl
+from pellucid.data.cache.fitted_images import FittedImages
+from pellucid.evaluation.discovery.candidates import MOST_MARKED, Places, partners, whole_images
+from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
+from pellucid.evaluation.discovery.content.windows import MARGINS, sides
+from pellucid.evaluation.discovery.inference import associations
+from pellucid.evaluation.discovery.mediation import Contrasts, slope_of
+from pellucid.evaluation.discovery.samples import Samples
+from pellucid.evaluation.discovery.showing import images_showing
+from test_discover import CLASSES, QUICK, SIDE, N, dataset_of, model_of
+
+
+def samples_of(**options):
+    data, _ = dataset_of(**options)
+    images = FittedImages(data, model_of().input_spec)
+    return Samples.of(images, images.pixels, np.zeros((N, 2)), 1 / 24, {})
+
+
+def by_hand(pixels, window, cover):
+    """Level, and the mean of the brightest and of the darkest of the detail, one image and one pixel at a time."""
+    features = []
+    count = max(3, round(window.size / 400))
+    for image, hidden in zip(pixels[:, 0] / 255, cover, strict=True):
+        detail = image - gaussian_filter(image, SIDE / 32)
+        at = [(y, x) for y, x in zip(*np.nonzero(window), strict=True) if not hidden[y, x]]
+        fine = sorted(detail[place] for place in at)
+        features.append((np.mean([image[place] for place in at]), np.mean(fine[-count:]), -np.mean(fine[:count])))
+    return np.array(features)
+
+
+def test_features_are_those_of_each_pixel_that_is_not_marked():
+    samples = samples_of()
+    window = sides(SIDE, SIDE, 6)[MARGINS]
+    cover = np.zeros((N, SIDE, SIDE), bool)
+    cover[::3, 5:8, :3] = True
+    features = ImageFeatures(samples)
+    everywhere = features.of_windows(window[None])[:, 0]
+    np.testing.assert_allclose(everywhere, by_hand(samples.pixels, window, np.zeros_like(cover)), atol=1e-6)
+    takes_part = np.arange(N) != 5
+    own = features.without(everywhere, window, cover, takes_part)
+    np.testing.assert_allclose(own[takes_part], by_hand(samples.pixels, window, cover)[takes_part], atol=1e-6)
+    assert np.isnan(own[5]).all()
+    assert own.shape == (N, len(FEATURES))
+
+
+def test_what_is_cut_out_of_a_place_says_nothing_of_the_label():
+    """Cut out is an image's own mark, or another's: as many, as large, with the class and without it."""
+    samples = samples_of()
+    places = Places(samples, 0)
+    own = samples.marks.of_images(np.arange(N), 0)
+    for row, other in enumerate(partners(samples, 0)):
+        np.testing.assert_array_equal(places.cover[row], own[other])
+    window = np.zeros((SIDE, SIDE), bool)
+    window[8:16, 8:16] = True  # touches where all are marked
+    assert not places.takes_part("middle of the image", window).any()
+    band = sides(SIDE, SIDE, 6)[MARGINS]
+    assert places.takes_part(MARGINS, band).all()
+    few = replace(samples.marks, masks=samples.marks.masks | (np.arange(SIDE) < 1))
+    touched = Places(replace(samples, marks=few), 0)
+    assert touched.cover[:, band].mean() <= MOST_MARKED
+    assert not touched.takes_part("left part of the image, in the middle", band).any()
+    assert touched.takes_part(MARGINS, band).all()
+    exchange = touched.candidate(MARGINS, band, None, {}).exchanges[0]
+    assert not exchange.mask_of(np.arange(N))[:, :, 0].any()  # nothing of a mark is given to another image
+    assert exchange.mask_of(np.arange(N))[:, :, 1].all()
+
+
+def test_a_statistic_is_that_of_what_is_inside_and_nowhere_marked():
+    samples = samples_of()
+    every = {one.name: one for one in whole_images(samples, 0)}
+    inside = np.zeros((SIDE, SIDE), bool)
+    inside[2:-2, 2:-2] = True
+    rows = np.arange(N)
+    hidden = samples.marks.of_images(rows) | samples.marks.of_images(partners(samples, 0), 0)
+    pixels = samples.pixels[:, 0] / 255
+    for row in (0, 7, 50):
+        values = pixels[row][inside & ~hidden[row]]
+        assert every["overall brightness"].features[row, 0] == pytest.approx(np.median(values), abs=1e-6)
+        spread = np.subtract(*np.quantile(values, [0.75, 0.25]))
+        assert every["overall contrast"].features[row, 0] == pytest.approx(spread, abs=1e-6)
+
+
+def test_a_frame_is_no_brightness():
+    """Of a white frame around some images nothing reaches the statistics of the whole."""
+    samples = samples_of()
+    framed = samples.pixels.copy()
+    framed[::2, :, [0, -1], :] = framed[::2, :, :, [0, -1]] = 255
+    plain, other = (whole_images(replace(samples, pixels=of), 0)[0] for of in (samples.pixels, framed))
+    np.testing.assert_array_equal(plain.features, other.features)
+    images = torch.from_numpy(framed[:4]).float() / 255
+    exchange, rows = other.exchanges[0], np.arange(4)
+    changed = exchange(images, images.flip(0), rows, rows[::-1].copy())
+    assert torch.allclose((changed - images)[:, :, 5, 5].abs().max(), torch.tensor(0.0), atol=0.1)
+
+
+def test_two_sided_associations_are_those_of_the_larger_side():
+    rng = np.random.default_rng(0)
+    worth, groups = rng.normal(size=(40, 3)), np.arange(40)
+    labels = np.repeat((np.arange(40) % 3 == 0).astype(float)[:, None], 3, 1)
+    worth[labels[:, 0] == 1, 1] -= 2
+    both, low = (
+        associations(values, labels, groups, two_sided=two, permutations=500, seed=1)
+        for values, two in ((worth, True), (-worth, False))
+    )
+    np.testing.assert_allclose(both.difference, -low.difference)
+    assert both.p_corrected[1] < 0.01
+    assert low.p[1] <= both.p[1] <= 2 * low.p[1] + 0.01
+    np.testing.assert_array_equal(both.p, associations(
+        -worth, labels, groups, two_sided=True, permutations=500, seed=1).p)  # fmt: skip
+
+
+def test_a_slope_is_least_squares_through_the_origin_and_its_p_counts_all_signs():
+    rng = np.random.default_rng(3)
+    change, difference, groups = rng.normal(0.4, 1, 24), rng.uniform(0.5, 1, 24), np.repeat(np.arange(8), 3)
+    slope = slope_of(change, difference, groups, resamples=200)
+    assert slope.value == pytest.approx(np.linalg.lstsq(difference[:, None], change, rcond=None)[0][0])
+    scores = (change * difference).reshape(8, 3).sum(1)
+    of_all = [abs(np.dot(signs, scores)) >= abs(scores.sum()) - 1e-12 for signs in product((-1, 1), repeat=8)]
+    assert slope.p == pytest.approx(np.mean(of_all), abs=0.015)
+    assert np.quantile(slope.resampled, 0.05) < slope.value < np.quantile(slope.resampled, 0.95)
+    nothing = slope_of(np.zeros(4), np.ones(4), np.arange(4), resamples=3)
+    assert (nothing.value, nothing.p) == (0.0, 1.0)
+
+
+def test_pairs_are_of_one_label_and_take_each_image_that_has_much_as_often():
+    feature = np.array([0.0, 0.1, 0.9, 1.0, 0.05, 1.1, np.nan, 0.95])
+    labels = np.array([0, 0, 0, 1, 1, 0, 1, np.nan])
+    pairs = Contrasts.of(feature, labels, np.arange(8), 60, np.random.default_rng(0))
+    assert set(pairs.much) == {2, 3, 5}
+    assert set(np.bincount(pairs.much)[[2, 3, 5]]) == {20}
+    assert (labels[pairs.much] == labels[pairs.little]).all()
+    assert (feature[pairs.little] < 0.2).all()
+    assert ((pairs.recipients != pairs.much) & (pairs.recipients != pairs.little)).all()
+    np.testing.assert_allclose(pairs.difference, feature[pairs.much] - feature[pairs.little])
+    assert Contrasts.of(feature, (feature > 0.5).astype(float), np.arange(8), 9, np.random.default_rng(0)) is None
+
+
+def test_where_either_goes_with_nothing_a_feature_is_rarely_taken():
+    """200 draws each: a feature that goes with the label and adds nothing, and one that adds and goes with no label."""
+    rng, level = np.random.default_rng(5), 0.0125
+    wrong = {"adds nothing": 0, "goes with no label": 0}
+    for draw in range(200):
+        labels = (rng.random(80) < 0.3).astype(float)
+        for kind in wrong:
+            feature = rng.normal(size=80) + (2 * labels if kind == "adds nothing" else 0)
+            one = associations(
+                feature[:, None], labels[:, None], np.arange(80), two_sided=True, permutations=400, seed=draw
+            )
+            difference = rng.uniform(1, 2, 60)
+            change = rng.standard_t(3, 60) + (difference if kind != "adds nothing" else 0)
+            two = slope_of(change, difference, rng.integers(0, 15, 60), resamples=1, seed=draw)
+            wrong[kind] += max(float(one.p_corrected[0]), two.p) <= level
+    for count in wrong.values():
+        assert binomtest(count, 200, level, alternative="greater").pvalue > 0.01
+
+
+class SeesNoise(torch.nn.Module):
+    """The finding is read in the middle, and as much from how rough the image is."""
+
+    def __init__(self, rough):
+        super().__init__()
+        self.rough = torch.nn.Parameter(torch.tensor(float(rough)))
+
+    def forward(self, images):
+        middle = 6 * images[:, 0, 10:14, 10:14].mean((1, 2))
+        roughness = (images[:, 0, 2:-2, 3:-2] - images[:, 0, 2:-2, 2:-3]).abs().mean((1, 2))
+        return torch.stack([middle + self.rough * roughness, 6 * images[:, 0, 10:14, 10:14].mean((1, 2))], 1)
+
+
+@pytest.mark.parametrize("rough", [20.0, 0.0])
+def test_noise_that_goes_with_the_finding_is_found_where_it_is_gone_by_and_told_by_the_image_alone(rough):
+    data, _ = dataset_of(marker=0.5)
+    rng = np.random.default_rng(8)
+    finding = data.targets[:, 0] == 1
+    is_noisy = np.where(rng.random(N) < 0.9, finding, ~finding)
+    grain = rng.normal(0, 30, (N, SIDE, SIDE)) * is_noisy[:, None, None]
+    ramp = np.linspace(-80, 80, SIDE)  # of an anatomy, beside which grain is no contrast
+    pixels = np.stack([np.clip(data.read(i) + ramp + grain[i], 0, 255).astype(np.uint8) for i in range(N)])
+    noisy = replace(data, read=lambda i: pixels[i], origin="noisy")
+    model = pl.wrap(
+        SeesNoise(rough), CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel"
+    )
+    discovery = pl.discover(model, noisy, settings=QUICK)
+    assert bool(discovery.unexpected) == bool(rough)
+    for suspect in discovery.unexpected[:1]:
+        np.testing.assert_array_equal(suspect.present, is_noisy)
+
+
+def test_another_parts_images_are_told_by_the_feature_and_its_cut_without_a_forward_pass(monkeypatch):
+    data, _ = dataset_of()
+    model = model_of(corner=8.0)
+    discovery = pl.discover(model, data, settings=replace(QUICK, seed=1))
+    suspect = discovery.unexpected[0]
+    assert suspect.details["feature"] in FEATURES
+    other, has_marker = dataset_of(seed=4, n=90)
+    monkeypatch.setattr(type(model), "forward", lambda *_: pytest.fail("it needs no answer"))
+    showing = images_showing(suspect, discovery, FittedImages(other, model.input_spec), model)
+    np.testing.assert_array_equal(showing.rows, np.flatnonzero(has_marker))
