@@ -47,15 +47,17 @@ def by_spray(
 
 
 def by_discover(network: ConvolutionalClassifier, cell: Cell, *, marks: bool = True) -> dict[str, Any]:
-    """The suspects of `pl.discover` that nobody marked."""
+    """The suspects of `pl.discover` that nobody marked, but for those that the intervention did not confirm."""
     data = judged_images(cell, marks=marks)
     discovery = pl.discover(network, data)
     records = []
-    for suspect in discovery.unexpected[:LISTED]:
+    confirmed = [suspect for suspect in discovery.unexpected if suspect.confirmed is not False]
+    for suspect in confirmed[:LISTED]:
         about = {"kind": suspect.kind, "name": suspect.name, "cost": suspect.share}
         records.append(about | {"p": suspect.effects[0].p_corrected} | Found.of(suspect, data).to_json())
     return {
-        "count": len(discovery.unexpected),
+        "count": len(confirmed),
+        "unconfirmed": len(discovery.unconfirmed),
         "expected": [suspect.class_name for suspect in discovery.suspects if suspect.expected],
         "suspects": records,
         "counts": dict(discovery.counts),

@@ -168,7 +168,7 @@ def overlap_table(records: Sequence[Record], method: str, names: Sequence[str], 
         names: of `OVERLAPS`.
         missed: whether a network of which the shortcut was not found counts, with 0.
     """
-    lines = [f"| | {' | '.join(OVERLAPS[name] for name in names)} |", f"|---|{'---|' * len(names)}"]
+    lines = [f"| shortcut | {' | '.join(OVERLAPS[name] for name in names)} |", f"|---|{'---|' * len(names)}"]
     for title, kinds in [("**kinds that a map can show**", WITH_REGION), *((f"`{k}`", (k,)) for k in WITH_REGION)]:
         of = [(r, matches(r, method, k), k) for r, k in pairs_of(records, kinds) if method in r]
         of = [one for one in of if one[1] or missed]
@@ -228,8 +228,8 @@ def page(records: Sequence[Record]) -> str:
             else ""
         ),
         "",
-        "`discover` is given what a user can have: where people marked each finding, on every image. SpRAy uses no "
-        "marks.",
+        "`discover` is given what a user can have: where people marked each finding, on every image. What it lists as "
+        "not confirmed by the intervention counts neither as a find nor as an alarm. SpRAy uses no marks.",
         "",
         *power_table(records, readings),
         "",
