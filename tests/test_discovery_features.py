@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from itertools import product
 
@@ -13,9 +14,11 @@ from scipy.stats import binomtest
 
 import pellucid as pl
 from pellucid.data.cache.fitted_images import FittedImages
+from pellucid.evaluation.discovery import search
 from pellucid.evaluation.discovery.candidates import MOST_MARKED, Places, partners, whole_images
 from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
-from pellucid.evaluation.discovery.content.windows import MARGINS, sides
+from pellucid.evaluation.discovery.content.whole_image import median
+from pellucid.evaluation.discovery.content.windows import BANDS, MARGINS, sides
 from pellucid.evaluation.discovery.inference import associations
 from pellucid.evaluation.discovery.mediation import Contrasts, slope_of
 from pellucid.evaluation.discovery.samples import Samples
@@ -209,3 +212,25 @@ def test_another_parts_images_are_told_by_the_feature_and_its_cut_without_a_forw
     monkeypatch.setattr(type(model), "forward", lambda *_: pytest.fail("it needs no answer"))
     showing = images_showing(suspect, discovery, FittedImages(other, model.input_spec), model)
     np.testing.assert_array_equal(showing.rows, np.flatnonzero(has_marker))
+
+
+@pytest.mark.parametrize(("side", "step"), [(60, 1), (127, 1), (200, 3)])
+def test_quantiles_of_a_large_frame_are_of_every_so_many_rows_and_columns(side, step):
+    images = torch.rand(3, 1, side, side, generator=torch.Generator().manual_seed(0))
+    where = torch.rand(3, 1, side, side, generator=torch.Generator().manual_seed(1)) < 0.5
+    expected = [np.median(x[0, ::step, ::step][m[0, ::step, ::step]]) for x, m in zip(images, where, strict=True)]
+    np.testing.assert_allclose(median(images, where).flatten(), expected, atol=1e-6)
+
+
+def test_what_is_picked_by_its_features_is_exchanged_once_it_passed(monkeypatch):
+    """A window that only its features picked is not tested by its exchange; what that is worth is kept all the same."""
+    data, has_marker = dataset_of()
+    model = model_of(corner=8.0)
+    monkeypatch.setattr(search, "best_windows", lambda strength, windows, count: [])
+    monkeypatch.setattr(search, "STRONG", math.inf)
+    first = next(one for one in pl.discover(model, data, settings=QUICK).unexpected if one.kind == "place")
+    assert first.name in BANDS
+    assert "feature" in first.details
+    np.testing.assert_array_equal(first.present, has_marker)
+    labels = data.targets[first.tested_rows, 0] == 1
+    assert first.tested_worth[labels].mean() > first.tested_worth[~labels].mean() + 0.5

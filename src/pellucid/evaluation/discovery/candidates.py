@@ -46,6 +46,7 @@ class Candidate:
         features: (N, F), numbers of each image that may stand for it, NaN where an image has none; None without.
         feature_names: F of them.
         takes_part: boolean (N,), the images that can be tested for it; None for all.
+        by_exchange: whether it is tested by what its exchange moves, too, and not by its features alone.
     """
 
     kind: Kind
@@ -57,6 +58,7 @@ class Candidate:
     features: FloatArray | None = None
     feature_names: tuple[str, ...] = ()
     takes_part: Masks | None = None
+    by_exchange: bool = True
 
 
 @dataclass(frozen=True, eq=False)

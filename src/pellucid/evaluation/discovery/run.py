@@ -13,7 +13,7 @@ from pellucid.evaluation.discovery.description import describe
 from pellucid.evaluation.discovery.marked import can_be_exchanged, marked_suspects, measure_marked
 from pellucid.evaluation.discovery.measuring import EXCHANGED, NEUTRALISED, measure_suspect
 from pellucid.evaluation.discovery.metadata import FAMILIES, metadata_suspects
-from pellucid.evaluation.discovery.search import candidates, distinct, test_candidates
+from pellucid.evaluation.discovery.search import candidates, distinct, test_candidates, with_exchanges
 from pellucid.evaluation.metrics.plain import auroc
 from pellucid.utils.progress import progress_context
 
@@ -152,7 +152,10 @@ def find_suspects(
     if samples.columns:  # which have the other half of alpha
         tested = [replace(one, p_corrected=min(1.0, FAMILIES * one.p_corrected)) for one in tested]
     passes = spent["forward_passes"] + of_tests
-    picked = distinct(tested, samples, settings)[: settings.most]
+    picked, of_picked = with_exchanges(
+        network, samples, second, distinct(tested, samples, settings)[: settings.most], *common
+    )
+    passes += of_picked
     each = 2 * EXCHANGED + NEUTRALISED
     of_images = [len(samples) * len(one.candidate.exchanges) if one.strength is None else 0 for one in picked]
     arrays: list[Any] = []

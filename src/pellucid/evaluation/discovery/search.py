@@ -42,6 +42,8 @@ BANDS_BY_FEATURE = 3
 """Of the sides, the frame and the margins, candidates of each class by their features."""
 CARRIED = 5
 """Candidates of each class, those whose feature goes with it most surely, whose effect on the answer is measured."""
+CARRIED_IN_ALL = 16
+"""The same of all classes together."""
 CONTRASTS = 300
 """Pairs of images that this takes."""
 RESAMPLES = 500
@@ -112,17 +114,15 @@ def candidates(
         )
         apart = _apart(features[rows], samples.labels[rows, column])
         bands = np.arange(squares, len(windows))
-        picked = best_windows(z[:squares, column], windows[:squares], settings.per_class)
-        picked += best_windows(apart[:squares], windows[:squares], settings.per_class)
-        picked += bands[best_windows(z[bands, column], windows[bands], 1)].tolist()
+        by_exchange = best_windows(z[:squares, column], windows[:squares], settings.per_class)
+        by_exchange += bands[best_windows(z[bands, column], windows[bands], 1)].tolist()
+        by_feature = best_windows(apart[:squares], windows[:squares], settings.per_class)
         # a side may tell half of the images that the margins tell, and they overlap
-        picked += bands[
-            np.argsort(-np.nan_to_num(apart[bands], nan=-np.inf), kind="stable")[:BANDS_BY_FEATURE]
-        ].tolist()
-        every += [
-            places_of.candidate(names[window], windows[window], features[:, window], exchanges)
-            for window in dict.fromkeys(picked)
-        ]
+        order = np.argsort(-np.nan_to_num(apart[bands], nan=-np.inf), kind="stable")
+        by_feature += bands[order[:BANDS_BY_FEATURE]].tolist()
+        for window in dict.fromkeys(by_exchange + by_feature):
+            one = places_of.candidate(names[window], windows[window], features[:, window], exchanges)
+            every.append(replace(one, by_exchange=window in by_exchange))
         # a thing longer than a window, or one that lies now in this window, now in the next
         joined, count = scipy.ndimage.label(np.any(windows[:squares][z[:squares, column] >= STRONG], axis=0))
         for piece in (joined == number for number in range(1, count + 1)):
@@ -159,13 +159,44 @@ def test_candidates(
         The tests, and how many forward passes they took.
     """
     common: Any = (settings, store, key, batch_size)
-    of_exchanges = min(settings.tested, len(rows)) * len({id(exchange) for one in every for exchange in one.exchanges})
-    with progress_context("test them", of_exchanges):
-        tested = test_exchanges(model, samples, rows, every, *common)
-    worth = np.stack([one.worth for one in tested], 1)
-    carried, passes = mediated(model, samples, rows, every, tested[0].donors, worth, *common)
-    halved = [replace(one, p_corrected=min(2 * one.p_corrected, 1.0)) for one in tested]
-    return [carried.get(i, one) for i, one in enumerate(halved)], of_exchanges + passes
+    exchanged = [i for i, one in enumerate(every) if one.by_exchange]
+    count = len({id(exchange) for i in exchanged for exchange in every[i].exchanges})
+    with progress_context("test them", min(settings.tested, len(rows)) * count):
+        tested = test_exchanges(model, samples, rows, [every[i] for i in exchanged], *common)
+    donors = tested[0].donors
+    worth = np.full((len(donors), len(every)), np.nan)
+    worth[:, exchanged] = np.stack([one.worth for one in tested], 1)
+    carried, passes = mediated(model, samples, rows, every, donors, worth, *common)
+    halved = {
+        i: replace(one, p_corrected=min(2 * one.p_corrected, 1.0)) for i, one in zip(exchanged, tested, strict=True)
+    }
+    return list((halved | carried).values()), len(donors) * count + passes
+
+
+def with_exchanges(
+    model: AnyClassifier,
+    samples: Samples,
+    rows: Rows,
+    picked: list[Tested],
+    settings: DiscoverySettings,
+    store: ResultsStore,
+    key: Callable[[str], str],
+    batch_size: int,
+) -> tuple[list[Tested], int]:
+    """The same, each with what its exchange is worth, and how many forward passes that took.
+
+    It is what the same exchange in another network is compared with.
+    """
+    lacking = [i for i, one in enumerate(picked) if not one.candidate.by_exchange]
+    if not lacking:
+        return picked, 0
+    own = [picked[i].candidate for i in lacking]
+    tested = test_exchanges(model, samples, rows, own, settings, store, lambda name: key(f"picked-{name}"), batch_size)
+    exchanged = {i: one.worth for i, one in zip(lacking, tested, strict=True)}
+    count = len({id(exchange) for one in own for exchange in one.exchanges})
+    return [replace(one, exchanged=exchanged.get(i, one.exchanged)) for i, one in enumerate(picked)], count * len(
+        tested[0].donors
+    )
 
 
 def test_exchanges(
@@ -260,6 +291,7 @@ def mediated(
         for t in sorted((t for t in best_of if columns[t] == column), key=lambda t: -size[t])[:CARRIED]
         if result.p_corrected[t] <= settings.alpha / 4
     ]
+    passed = sorted(passed, key=lambda t: -size[t])[:CARRIED_IN_ALL]
     best: dict[int, Tested] = {}
     passes = 0
     for t in map(int, passed):
