@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -177,6 +178,7 @@ def many_maps(methods, classes, networks=1):
 
 three_by_three = many_maps(["cam", "grad-cam", "saliency"], 3)
 two_networks = many_maps(["cam", "grad-cam", "saliency"], 3, networks=2)
+five_pictures = many_maps(["cam", "grad-cam", "saliency", "smoothgrad", "lime"], 1, networks=2)
 
 
 @pytest.mark.parametrize(
@@ -251,6 +253,15 @@ def test_two_networks_stand_side_by_side_and_classes_below_each_other(opened, wi
     opened.get_by_label("Answer").select_option("wrong")
     assert [image.is_visible() for image in images.all()] == [False, True]
     opened.get_by_label("Answer").select_option("")
+
+
+@pytest.mark.parametrize("opened", [five_pictures], indirect=True)
+@pytest.mark.parametrize("width", [1280, 1920])
+def test_no_picture_of_two_networks_stands_alone_in_a_row(opened, width):
+    opened.set_viewport_size({"width": width, "height": 900})
+    pictures = opened.locator(".explained").first.locator(".maps img")
+    rows = Counter(pictures.evaluate_all("all => all.map(e => Math.round(e.getBoundingClientRect().top / 8))"))
+    assert sorted(rows.values()) == [2, 3]
 
 
 def one_map(path):

@@ -78,6 +78,15 @@ def test_workflows_may_do_no_more_than_they_need(workflows):
             assert "timeout-minutes" in what or "uses" in what, job
 
 
+def test_the_wheel_is_tried_with_torch_alone_pinned(workflows):
+    """As `constraints.txt` pins it: the pattern that the workflow looks for has one line there, of torch."""
+    steps = workflows["tests.yml"]["jobs"]["wheel"]["steps"]
+    (install,) = re.findall(r"pip install dist/\*\.whl (.+)", "\n".join(step.get("run", "") for step in steps))
+    (pattern,) = re.findall(r"""^"\$\(grep '(.+)' constraints.txt\)"$""", install)
+    lines = re.findall(pattern + r".*", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    assert [re.fullmatch(r"torch==[\d.]+", line) is not None for line in lines] == [True]
+
+
 @pytest.fixture(scope="module")
 def dockerfile():
     """The instructions of the Dockerfile, one a line."""

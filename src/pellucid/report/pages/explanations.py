@@ -128,10 +128,14 @@ class ExplainedPanel:
     def in_a_row(self, networks: int) -> tuple[int, int]:
         """How many pictures of a class, and how many classes, stand side by side on a wide screen.
 
-        As many classes as leave the fewest places empty in the last row, with at least half of the places taken; of two
-        networks, which stand beside each other, one class a row, or three of a picture each.
+        Pictures that do not fit into one row make rows of one length, of which the last may be shorter: five beside
+        another network's stand as three and two. As many classes as leave the fewest places empty in the last row,
+        with at least half of the places taken; of two networks, which stand beside each other, one class a row, or
+        three of a picture each.
         """
-        pictures = min(max((len(one.pictures) for one in self.explained), default=1) or 1, BESIDE // networks)
+        longest = max((len(one.pictures) for one in self.explained), default=1) or 1
+        rows = -(-longest // max(1, BESIDE // networks))
+        pictures = -(-longest // rows)  # rows of one length: no picture alone below the others
         count = max(1, len(self.explained))
         if networks > 1:
             return pictures, min(count, 3) if pictures == 1 else 1
