@@ -17,6 +17,7 @@ import pellucid as pl
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import Region, Regions
+from pellucid.evaluation.discovery import search
 from pellucid.evaluation.discovery.candidates import Squares, best_windows, partners, strongest, whole_images
 from pellucid.evaluation.discovery.comparison import _verdict
 from pellucid.evaluation.discovery.content.whole_image import WholeImage, brightness, fine_texture
@@ -312,6 +313,29 @@ def test_with_metadata_what_is_found_in_images_has_half_of_the_level(found):
     halved = pl.discover(model_of(corner=8.0), wards, settings=QUICK).suspects[0].effects[0]
     whole = discovery.suspects[0].effects[0]
     assert (halved.p, halved.p_corrected) == (whole.p, 2 * whole.p_corrected)
+
+
+def test_with_metadata_a_feature_that_passes_the_whole_level_only_does_not_take_the_place_of_an_exchange(monkeypatch):
+    """Its p value, doubled, is above the level, and that of the exchange far below."""
+    data, _ = dataset_of()
+    slope_of = search.slope_of
+    count = []
+
+    def barely(*args, **options):
+        count.append(1)
+        return replace(slope_of(*args, **options), p=p_of_slope)
+
+    monkeypatch.setattr(search, "slope_of", barely)
+    p_of_slope = 1e-9
+    settings = replace(QUICK, permutations=2000)
+    pl.discover(model_of(corner=8.0), data, settings=settings)
+    p_of_slope = 0.04 / 4 / len(count)  # corrected for all of them it is 0.04
+    plain = pl.discover(model_of(corner=8.0), data, settings=settings).unexpected
+    assert plain[0].effects[0].p_corrected == pytest.approx(0.04)
+    wards = replace(data, metadata={"ward": [str(i % 3) for i in range(N)]})
+    (first,) = pl.discover(model_of(corner=8.0), wards, settings=settings).unexpected
+    assert "feature" not in first.details
+    assert first.effects[0].p_corrected < 0.01
 
 
 def test_a_call_goes_on_and_gives_the_same(found, tmp_path, monkeypatch):
@@ -800,11 +824,13 @@ def test_each_class_leaves_out_its_own_marks_from_a_statistic():
         FittedImages(data, model_of().input_spec), np.stack([data.read(i)[None] for i in range(N)]),
         np.zeros((N, 2)), 0.0, {},
     )  # fmt: skip
-    exchanges = [whole_images(samples, column)[0].exchanges[0] for column in (0, 1)]
-    assert [exchange.column for exchange in exchanges] == [0, 1]
-    marked = [np.flatnonzero(data.targets[:, column] == 1) for column in (0, 1)]
-    for exchange, rows in zip(exchanges, marked, strict=True):
-        assert set(exchange.partners) <= set(rows)
+    for column in (0, 1):
+        partners_of = whole_images(samples, column)[0].exchanges[0].partners
+        is_positive = data.targets[:, column] == 1
+        np.testing.assert_array_equal(partners_of[:, 0], np.arange(N))
+        assert (is_positive[partners_of[:, 2]] == ~is_positive).all()
+        marks = samples.marks.of_images(partners_of[~is_positive, 2], column)
+        assert marks.any((1, 2)).all()  # of an image without the class one is left out that has it
 
 
 def test_statistics_of_whole_images_leave_out_what_is_marked():
@@ -827,7 +853,7 @@ def test_pixels_that_are_left_for_a_statistic_say_nothing_of_the_label():
     images = torch.full((2, 1, 8, 8), 0.1)
     images[..., 4:] = 0.5
     recipients, rows, onto = torch.full((2, 1, 8, 8), 0.3), np.array([0, 1]), np.array([1, 1])
-    own = WholeImage(brightness, marks, 1, np.array([0, 1]))(recipients, images, rows, onto)
-    borrowed = WholeImage(brightness, marks, 1, np.array([0, 0]))(recipients, images, rows, onto)
+    own = WholeImage(brightness, marks, np.array([[0], [1]]))(recipients, images, rows, onto)
+    borrowed = WholeImage(brightness, marks, np.array([[0], [0]]))(recipients, images, rows, onto)
     assert own[0].mean() != pytest.approx(float(own[1].mean()))
     torch.testing.assert_close(borrowed[0], borrowed[1])

@@ -14,8 +14,9 @@ from scipy.stats import binomtest
 
 import pellucid as pl
 from pellucid.data.cache.fitted_images import FittedImages
+from pellucid.data.regions import Region, Regions
 from pellucid.evaluation.discovery import search
-from pellucid.evaluation.discovery.candidates import MOST_MARKED, Places, partners, whole_images
+from pellucid.evaluation.discovery.candidates import MOST_MARKED, Places, marks_left_out, partners, whole_images
 from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
 from pellucid.evaluation.discovery.content.whole_image import median
 from pellucid.evaluation.discovery.content.windows import BANDS, MARGINS, sides
@@ -87,13 +88,40 @@ def test_a_statistic_is_that_of_what_is_inside_and_nowhere_marked():
     inside = np.zeros((SIDE, SIDE), bool)
     inside[2:-2, 2:-2] = True
     rows = np.arange(N)
-    hidden = samples.marks.of_images(rows) | samples.marks.of_images(partners(samples, 0), 0)
+    hidden = np.any([samples.marks.of_images(of) for of in marks_left_out(samples, 0).T], axis=0)
     pixels = samples.pixels[:, 0] / 255
     for row in (0, 7, 50):
         values = pixels[row][inside & ~hidden[row]]
         assert every["overall brightness"].features[row, 0] == pytest.approx(np.median(values), abs=1e-6)
         spread = np.subtract(*np.quantile(values, [0.75, 0.25]))
         assert every["overall contrast"].features[row, 0] == pytest.approx(spread, abs=1e-6)
+
+
+def test_a_statistic_leaves_out_as_much_with_the_class_as_without_it_where_marks_of_another_exclude_it():
+    """Each image has one of two findings, marked at different places, or none: nothing else differs."""
+    rng = np.random.default_rng(4)
+    kind = rng.integers(0, 3, N)
+    labels = np.stack([kind == 0, kind == 1], 1).astype(np.float32)
+    images = rng.normal(110, 12, (N, SIDE, SIDE))
+    images[:, 3:12, 3:21] -= 60  # where the second lies, all are dark
+    boxes = [(8, 14, 8, 4), (8, 5, 8, 4)]
+    items = [
+        Region(row, CLASSES[k], tuple(side / SIDE for side in boxes[k])) for row in range(N) for k in (0, 1)
+        if labels[row, k]
+    ]  # fmt: skip
+    plain, _ = dataset_of()
+    pixels = images.clip(0, 255).astype(np.uint8)
+    data = replace(plain, targets=labels, read=lambda i: pixels[i], regions=Regions(tuple(items)), origin="exclusive")
+    fitted = FittedImages(data, model_of().input_spec)
+    samples = Samples.of(fitted, fitted.pixels, np.zeros((N, 2)), 1 / 24, {})
+    for column in (0, 1):
+        left_out = marks_left_out(samples, column)
+        truth = samples.labels[:, column]
+        assert (truth[left_out[:, 0]] == truth).all()
+        assert (truth[left_out[:, 2]] == 1 - truth).all()
+        values = np.concatenate([one.features for one in whole_images(samples, column)], 1)
+        result = associations(values, np.repeat(truth[:, None], 4, 1), samples.patients, two_sided=True)
+        assert result.p_corrected.min() > 0.05
 
 
 def test_a_frame_is_no_brightness():

@@ -244,12 +244,29 @@ def at_varying_places(samples: Samples, column: int, squares: Squares) -> Candid
     return Candidate("patch", name, column, squares.windows, np.zeros(samples.frame, bool), squares)
 
 
+def marks_left_out(samples: Samples, column: int) -> Rows:
+    """The images whose marks each image leaves out, so that what is left says nothing of the label: (N, 4).
+
+    They are the image itself and one of the other label, so that positives and negatives leave out the same: what is
+    marked on one of each, of any class. For a positive that nobody marked stands one that somebody did.
+    """
+    own = np.arange(len(samples))
+    labels, other = samples.labels[:, column], own.copy()
+    rng = np.random.default_rng(column)
+    for value in (0, 1):
+        of_label = labels == value
+        if (labels == 1 - value).any():
+            other[of_label] = rng.choice(np.flatnonzero(labels == 1 - value), of_label.sum())
+    stands = np.where(labels == 1, partners(samples, column), own)
+    return np.stack([own, stands, other, stands[other]], 1)
+
+
 def whole_images(samples: Samples, column: int) -> list[Candidate]:
     """The statistics of whole images, for one class."""
-    everywhere, others = np.ones(samples.frame, bool), partners(samples, column)
+    everywhere, left_out = np.ones(samples.frame, bool), marks_left_out(samples, column)
     every = []
     for name, (measure, change) in STATISTICS.items():
-        exchange = WholeImage(change, samples.marks, column, others)
+        exchange = WholeImage(change, samples.marks, left_out)
         values = exchange.measured(samples.pixels, measure)
         every.append(
             Candidate(

@@ -148,8 +148,10 @@ def find_suspects(
     donors = min(settings.screened, len(first))
     with progress_context("look for suspects", donors * ((settings.cells - 1) ** 2 + len(BANDS))):
         every, spent = candidates(network, samples, first, classes, *common)
-    tested, of_tests = test_candidates(network, samples, second, every, *common)
-    if samples.columns:  # which have the other half of alpha
+    # columns have the other half of alpha
+    level = replace(settings, alpha=settings.alpha / FAMILIES) if samples.columns else settings
+    tested, of_tests = test_candidates(network, samples, second, every, level, *common[1:])
+    if samples.columns:
         tested = [replace(one, p_corrected=min(1.0, FAMILIES * one.p_corrected)) for one in tested]
     passes = spent["forward_passes"] + of_tests
     picked, of_picked = with_exchanges(

@@ -1,7 +1,7 @@
 """Statistics of whole images, and one image given another's: brightness, contrast, and the fine texture.
 
-What people marked takes no part, in neither image: a finding that brightens an image is not its brightness. Images
-without a mark of the class leave out another's, so that the pixels that are left say nothing of the label.
+What people marked takes no part, in neither image: a finding that brightens an image is not its brightness. Each image
+leaves out what is marked on one of the other label as well, so that the pixels that are left say nothing of the label.
 """
 
 from __future__ import annotations
@@ -42,13 +42,11 @@ class WholeImage:
     Attributes:
         change: (recipients, donors, unmarked of recipients, unmarked of donors) → recipients changed.
         marks: where people marked findings.
-        column: the class that is tested.
-        partners: int64 (N,), whose marks of that class each image leaves out: its own, or another's.
+        partners: int64 (N, P), the images whose marks, of any class, each image leaves out.
     """
 
     change: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
     marks: MarkedPairs
-    column: int
     partners: npt.NDArray[np.int64]
 
     def __call__(
@@ -67,11 +65,11 @@ class WholeImage:
         return np.concatenate(values)
 
     def _free(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        free = ~(self.marks.of_images(rows) | self.marks.of_images(self.partners[rows], self.column))
+        hidden = np.any([self.marks.of_images(of) for of in self.partners[rows].T], axis=0)
         down, across = (max(1, round(RIM * side)) for side in self.marks.frame)
         inside = np.zeros(self.marks.frame, bool)
         inside[down:-down, across:-across] = True
-        return np.asarray(free & inside)
+        return np.asarray(~hidden & inside)
 
 
 def brightness(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
