@@ -16,13 +16,14 @@ import pellucid as pl
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.regions import Region, Regions
 from pellucid.evaluation.discovery import search
-from pellucid.evaluation.discovery.candidates import MOST_MARKED, Places, marks_left_out, partners, whole_images
+from pellucid.evaluation.discovery.candidates import MOST_MARKED, Places, marks_left_out, whole_images
 from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
 from pellucid.evaluation.discovery.content.whole_image import median
-from pellucid.evaluation.discovery.content.windows import BANDS, MARGINS, sides
+from pellucid.evaluation.discovery.content.windows import BANDS, MARGINS, all_windows, sides
 from pellucid.evaluation.discovery.inference import associations
 from pellucid.evaluation.discovery.mediation import Contrasts, slope_of
-from pellucid.evaluation.discovery.samples import Samples
+from pellucid.evaluation.discovery.run import two_classes
+from pellucid.evaluation.discovery.samples import MarkedPairs, Samples
 from pellucid.evaluation.discovery.showing import images_showing
 from test_discover import CLASSES, QUICK, SIDE, N, dataset_of, model_of
 
@@ -65,8 +66,9 @@ def test_what_is_cut_out_of_a_place_says_nothing_of_the_label():
     samples = samples_of()
     places = Places(samples, 0)
     own = samples.marks.of_images(np.arange(N), 0)
-    for row, other in enumerate(partners(samples, 0)):
-        np.testing.assert_array_equal(places.cover[row], own[other])
+    for row, others in enumerate(marks_left_out(samples, 0)):
+        np.testing.assert_array_equal(places.cover[row], own[others].any(0))
+    assert (places.cover.sum((1, 2)) == own.sum((1, 2)).max()).all()
     window = np.zeros((SIDE, SIDE), bool)
     window[8:16, 8:16] = True  # touches where all are marked
     assert not places.takes_part("middle of the image", window).any()
@@ -82,12 +84,37 @@ def test_what_is_cut_out_of_a_place_says_nothing_of_the_label():
     assert exchange.mask_of(np.arange(N))[:, :, 1].all()
 
 
+def test_what_is_cut_out_of_a_place_says_nothing_of_the_label_where_both_of_two_classes_are_marked():
+    """Of one class marks reach into a dark part of the left margin, of the other they lie elsewhere."""
+    rng = np.random.default_rng(2)
+    side, labels = 48, np.eye(2)[rng.integers(0, 2, 200)]
+    pixels = rng.normal(90, 12, (200, 1, side, side))
+    pixels[:, :, 20:30, :8] -= 50
+    masks = np.zeros((200, side, side), bool)
+    masks[labels[:, 1] == 1, 20:30, 4:16] = masks[labels[:, 1] == 0, 34:44, 10:24] = True
+    marks = MarkedPairs(np.arange(200), labels.argmax(1), masks, (side, side))
+    ids = tuple(map(str, range(200)))
+    plain = Samples(
+        pixels.clip(0, 255).astype(np.uint8), ids, labels, labels, np.arange(200), marks, CLASSES, "multiclass"
+    )
+    samples = two_classes(plain)
+    windows, names, squares = all_windows(side, side, 12)
+    places, numbers = Places(samples, 1), ImageFeatures(samples)
+    bands = windows[squares:]
+    everywhere = numbers.of_windows(bands)
+    features = np.concatenate(
+        [places.features_of(numbers, names[squares + i], band, everywhere[:, i]) for i, band in enumerate(bands)], 1
+    )
+    truth = np.repeat(samples.labels[:, 1:], features.shape[1], 1)
+    result = associations(features, truth, samples.patients, two_sided=True, permutations=400)
+    assert np.nanmin(result.p_corrected) > 0.05
+
+
 def test_a_statistic_is_that_of_what_is_inside_and_nowhere_marked():
     samples = samples_of()
     every = {one.name: one for one in whole_images(samples, 0)}
     inside = np.zeros((SIDE, SIDE), bool)
     inside[2:-2, 2:-2] = True
-    rows = np.arange(N)
     hidden = np.any([samples.marks.of_images(of) for of in marks_left_out(samples, 0).T], axis=0)
     pixels = samples.pixels[:, 0] / 255
     for row in (0, 7, 50):

@@ -103,8 +103,7 @@ class Squares:
     def free_of_marks(self, samples: Samples, column: int) -> Masks:
         """Boolean (N, R), the squares of each image that touch no mark of the class.
 
-        Images without a mark of it leave out what is marked on one drawn from those that have one, so that what is
-        left says nothing of the label.
+        What is marked on one of the other label counts as well, so that what is left says nothing of the label.
         """
         masks = self.masks(np.arange(len(self.corners))).reshape(len(self.corners), -1).astype(np.float32)
         rows = np.flatnonzero(samples.marks.columns == column)
@@ -113,7 +112,7 @@ class Squares:
             part = rows[start : start + 128]
             marked = samples.marks.masks[part].reshape(len(part), -1).astype(np.float32)
             np.logical_and.at(free, samples.marks.rows[part], marked @ masks.T == 0)
-        return free[partners(samples, column)]
+        return np.asarray(free[marks_left_out(samples, column)].all(1))
 
 
 def strongest(worth: FloatArray, free: Masks) -> tuple[FloatArray, Rows]:
@@ -181,26 +180,38 @@ def best_windows(z: FloatArray, windows: Masks, count: int) -> list[int]:
     return picked
 
 
-def partners(samples: Samples, column: int) -> Rows:
-    """Whose marks of a class count for each image: its own, or those of one drawn from the marked ones: (N,)."""
-    own = samples.marks.rows[samples.marks.columns == column]
-    others = np.arange(len(samples))
-    if len(own):
-        without = np.setdiff1d(others, own)
-        others[without] = np.random.default_rng(column).choice(own, len(without))
-    return others
+def marks_left_out(samples: Samples, column: int) -> Rows:
+    """The images whose marks each image leaves out, so that what is left says nothing of the label: (N, 4).
+
+    They are the image itself and one of the other label, so that positives and negatives leave out the same: what is
+    marked on one of each. For one that nobody marked, and that is no negative, stands one that somebody did.
+    """
+    own = np.arange(len(samples))
+    labels, other, stands = samples.labels[:, column], own.copy(), own.copy()
+    rng = np.random.default_rng(column)
+    for value in (0, 1):
+        of_label = labels == value
+        if (labels == 1 - value).any():
+            other[of_label] = rng.choice(np.flatnonzero(labels == 1 - value), of_label.sum())
+    is_marked = samples.marks.is_marked(*samples.labels.shape)[:, column]
+    marked, lacking = np.flatnonzero(is_marked), np.flatnonzero(~is_marked & (labels != 0))
+    if len(marked):
+        stands[lacking] = rng.choice(marked, len(lacking))
+    return np.stack([own, stands, other, stands[other]], 1)
 
 
 class Places:
     """Windows as candidates of one class: what is marked in them is cut out, and takes no part.
 
-    Of an image with a mark its own is cut out, of one without the mark of another (`partners`), so that what is cut out
+    Of each image its own mark is cut out and that of one of the other label (`marks_left_out`), so that what is cut out
     says nothing of the label.
     """
 
     def __init__(self, samples: Samples, column: int) -> None:
         self.samples, self.column = samples, column
-        self.cover = samples.marks.of_images(partners(samples, column), column)
+        self.cover: Masks = np.zeros((len(samples), *samples.frame), bool)
+        for rows in marks_left_out(samples, column).T:
+            self.cover |= samples.marks.of_images(rows, column)
         marked = samples.marks.is_marked(*samples.labels.shape)[:, column]
         usual = samples.marks.usual(column)
         self.usual: Masks = np.nan_to_num(usual) >= COMMON if marked.any() else np.zeros(samples.frame, bool)
@@ -242,23 +253,6 @@ def at_varying_places(samples: Samples, column: int, squares: Squares) -> Candid
     """A thing that lies now here, now there, outside the marks of a class."""
     name = f"what speaks most for {samples.classes[column]} outside its marks, at varying places"
     return Candidate("patch", name, column, squares.windows, np.zeros(samples.frame, bool), squares)
-
-
-def marks_left_out(samples: Samples, column: int) -> Rows:
-    """The images whose marks each image leaves out, so that what is left says nothing of the label: (N, 4).
-
-    They are the image itself and one of the other label, so that positives and negatives leave out the same: what is
-    marked on one of each, of any class. For a positive that nobody marked stands one that somebody did.
-    """
-    own = np.arange(len(samples))
-    labels, other = samples.labels[:, column], own.copy()
-    rng = np.random.default_rng(column)
-    for value in (0, 1):
-        of_label = labels == value
-        if (labels == 1 - value).any():
-            other[of_label] = rng.choice(np.flatnonzero(labels == 1 - value), of_label.sum())
-    stands = np.where(labels == 1, partners(samples, column), own)
-    return np.stack([own, stands, other, stands[other]], 1)
 
 
 def whole_images(samples: Samples, column: int) -> list[Candidate]:
