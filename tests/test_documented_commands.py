@@ -82,7 +82,7 @@ WHY = {  # why the others are only parsed, and what stands in them; the first th
         "models import huggingface", "models import torchxrayvision", "models import onnx", "models import imagenet",
         "--log tensorboard", "--format dicom", "--data dicom", "data check dicom", "models/lite0",
     ),
-    "a study that trains for minutes, even at toy size": ("study ",),
+    "a study that takes ten seconds to minutes, even at toy size": ("study ",),
     "hundreds of images and 30,000 forward passes: tests/test_cli_discover.py": ("discover ", "--suspects"),
     "networks or images of one's own": ("models/", "--data folder"),
     "a network that a script beside its result trains": ("docs/results/",),

@@ -54,14 +54,15 @@ def folder(
 
 
 def test_commands_of_every_kind_are_here():
-    assert len(REAL) >= 42
+    assert len(REAL) >= 45
     assert {words[0] for words in REAL} >= {*MAKERS, "data", "evaluate", "explain", "localize", "discover", "trust"}
 
 
 def test_training_and_imports_leave_what_the_others_take(folder: Path):
     for words in REAL:
-        if words[0] == "train":
-            assert (folder / words[words.index("--out") + 1] / "model.toml").is_file()
+        if words[0] in ("train", "study"):
+            file = {"train": "model.toml", "study": "report.html"}[words[0]]
+            assert (folder / words[words.index("--out") + 1] / file).is_file()
     assert (folder / "annotations.db").is_file()
 
 

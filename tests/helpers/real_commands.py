@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from helpers.documentation import TOP, commands
 
-MAKERS = ("models", "annotate", "train")  # first, in this order: the others take what these make
-SMALL = ["--set", "model.name=small", "--set", "model.options={widths=[4, 8], blocks=[1, 1], strides=[1, 2]}"]
+MAKERS = ("models", "annotate", "study", "train")  # first, in this order: the others take what these make
+NETWORK = "{widths=[4, 8], blocks=[1, 1], strides=[1, 2]}"
+SMALL = ["--set", "model.name=small", "--set", f"model.options={NETWORK}"]
 SMALL += ["--set", "model.pretrained=false", "--set", "model.size="]
 TOY = {  # what makes each command small; of an option given twice the last counts
     "data": [],
     "models": [],
     "annotate": [],
+    "study": [
+        *("--limit", "24", "--set", "seeds=[0]", "--set", "evaluation.resamples=100"),
+        *("--set", f"settings.model={{name='small', size=48, pretrained=false, options={NETWORK}}}"),
+        *("--set", "settings.training={epochs=1, batch_size=8, channels_last=false}"),
+        *("--set", "evaluation.robustness={sizes=['pgd:linf=0.01'], steps=1, limit=4}"),
+        *("--set", "evaluation.trust={methods=['cam'], limit=6, samples=1, attacked=0}"),
+    ],
     "train": ["--limit", "16", "--set", "training.epochs=1"],
     "evaluate": ["--limit", "8"],
     "explain": ["--limit", "1"],
@@ -20,13 +28,10 @@ TOY = {  # what makes each command small; of an option given twice the last coun
     "attack-explanation": ["--steps", "1", "--limit", "2", "--budget", "0.01"],
     "certify": ["--limit", "2", "--samples", "20", "--selection-samples", "10", "--attack-samples", "2"],
 }
+STUDIES = ("chestxray14-sample", "noise-cifar10")  # of which each takes seconds at toy size
 OF_DIR = {"chestxray14": "chestxray14", "cifar10": "", "folder": "kermany2018"}  # the folder that DIR stands for
 STAND_INS = {  # the networks that studies or pages elsewhere make, by what they were trained on
-    "chestxray14": (
-        *("runs/chest", "runs/first", "runs/baseline", "runs/chestxray14-sample/runs/robust-seed0"),
-        *("runs/sample/runs/baseline-seed0", "runs/sample/runs/robust-seed0"),
-        "runs/chestxray14-boxed/runs/robust-seed0-fold0",
-    ),
+    "chestxray14": (*("runs/chest", "runs/first", "runs/baseline", "runs/chestxray14-boxed/runs/robust-seed0-fold0"),),
     "kermany2018": (
         *("runs/own", "runs/a", "runs/b", "runs/pneumonia-finetuned/runs/robust-seed1"),
         "runs/pneumonia-finetuned/runs/plain-for-as-long-seed1",
@@ -38,7 +43,9 @@ STAND_INS = {  # the networks that studies or pages elsewhere make, by what they
 def takes_real_images(words: list[str]) -> bool:
     """Whether a command takes images of `PELLUCID_TEST_DATA` or a network from there, and is short enough to run."""
     text = " ".join(words)
-    if words[0] == "study" or any(part in text for part in ("annotate serve", "models/lite0", "--method lime")):
+    if (words[0] == "study" and words[1] not in STUDIES) or any(
+        part in text for part in ("annotate serve", "models/lite0", "--method lime")
+    ):
         return False
     return "DIR" in words or any(
         part in text for part in ("$PELLUCID_TEST_DATA", "runs/halves", "woods2019-all", "resnet44-all.pt")
