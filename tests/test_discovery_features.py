@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from itertools import product
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from pellucid.evaluation.discovery.content.image_features import FEATURES, Image
 from pellucid.evaluation.discovery.content.whole_image import median
 from pellucid.evaluation.discovery.content.windows import BANDS, MARGINS, all_windows, sides
 from pellucid.evaluation.discovery.inference import associations
-from pellucid.evaluation.discovery.mediation import Contrasts, slope_of
+from pellucid.evaluation.discovery.mediation import slope_of, spread, within_labels
 from pellucid.evaluation.discovery.run import two_classes
 from pellucid.evaluation.discovery.samples import MarkedPairs, Samples
 from pellucid.evaluation.discovery.showing import images_showing
@@ -180,49 +180,43 @@ def test_two_sided_associations_are_those_of_the_larger_side():
         -worth, labels, groups, two_sided=True, permutations=500, seed=1).p)  # fmt: skip
 
 
-def test_a_slope_is_least_squares_through_the_origin_and_its_p_counts_all_signs():
+def test_a_slope_is_least_squares_within_labels_and_its_p_that_of_all_permutations():
     rng = np.random.default_rng(3)
-    change, difference, groups = rng.normal(0.4, 1, 24), rng.uniform(0.5, 1, 24), np.repeat(np.arange(8), 3)
-    slope = slope_of(change, difference, groups, resamples=200)
-    assert slope.value == pytest.approx(np.linalg.lstsq(difference[:, None], change, rcond=None)[0][0])
-    scores = (change * difference).reshape(8, 3).sum(1)
-    of_all = [abs(np.dot(signs, scores)) >= abs(scores.sum()) - 1e-12 for signs in product((-1, 1), repeat=8)]
-    assert slope.p == pytest.approx(np.mean(of_all), abs=0.015)
+    labels = np.repeat([0.0, 1.0], [7, 3])
+    feature = rng.normal(size=10) + 3 * labels
+    worth = 0.5 * feature - 4 * labels + rng.normal(size=10)
+    slope = slope_of(worth, feature, labels, np.arange(10), permutations=4000, resamples=200)
+    design = np.stack([labels == 0, labels == 1, feature], 1).astype(float)
+    assert slope.value == pytest.approx(np.linalg.lstsq(design, worth, rcond=None)[0][2])
+    own = within_labels(feature, labels)
+    orders = [(*first, *second) for first in permutations(range(7)) for second in permutations(range(7, 10))]
+    scores = np.abs(within_labels(worth, labels)[np.array(orders)] @ own)
+    assert slope.p == pytest.approx((scores >= scores[0] - 1e-12).mean(), abs=0.03)
     assert np.quantile(slope.resampled, 0.05) < slope.value < np.quantile(slope.resampled, 0.95)
-    nothing = slope_of(np.zeros(4), np.ones(4), np.arange(4), resamples=3)
+    nothing = slope_of(worth, labels, labels, np.arange(10), permutations=9, resamples=3)
     assert (nothing.value, nothing.p) == (0.0, 1.0)
 
 
-def test_pairs_are_of_one_label_and_take_each_image_that_has_much_as_often():
-    feature = np.array([0.0, 0.1, 0.9, 1.0, 0.05, 1.1, np.nan, 0.95])
-    labels = np.array([0, 0, 0, 1, 1, 0, 1, np.nan])
-    pairs = Contrasts.of(feature, labels, np.arange(8), 60, np.random.default_rng(0))
-    assert set(pairs.much) == {2, 3, 5}
-    assert set(np.bincount(pairs.much)[[2, 3, 5]]) == {20}
-    assert (labels[pairs.much] == labels[pairs.little]).all()
-    assert (feature[pairs.little] < 0.2).all()
-    assert ((pairs.recipients != pairs.much) & (pairs.recipients != pairs.little)).all()
-    np.testing.assert_allclose(pairs.difference, feature[pairs.much] - feature[pairs.little])
-    assert Contrasts.of(feature, (feature > 0.5).astype(float), np.arange(8), 9, np.random.default_rng(0)) is None
+def test_passes_are_spread_evenly_over_the_images():
+    rng = np.random.default_rng(0)
+    pairs = spread(np.arange(10, 40), np.arange(8), 100, rng)
+    assert set(np.bincount(pairs.donors)[10:]) == {3}
+    np.testing.assert_array_equal(pairs.donors.reshape(3, -1)[1], np.arange(10, 40))
+    assert len(spread(np.arange(500), np.arange(8), 100, rng).donors) == 500  # one each at least
+    assert (pairs.recipients != pairs.donors).all()
 
 
-def test_where_either_goes_with_nothing_a_feature_is_rarely_taken():
-    """200 draws each: a feature that goes with the label and adds nothing, and one that adds and goes with no label."""
-    rng, level = np.random.default_rng(5), 0.0125
-    wrong = {"adds nothing": 0, "goes with no label": 0}
+@pytest.mark.parametrize(("with_it", "without"), [((22, 4), (2, 32)), ((5, 5), (25, 65))])
+def test_what_the_window_shows_otherwise_is_not_taken_for_what_the_feature_does(with_it, without):
+    """Worth that has nothing to do with the feature, of images and of each exchange: 200 draws at the level of 5 %."""
+    rng, wrong = np.random.default_rng(7), 0
+    labels = np.repeat([1.0, 0.0, 1.0, 0.0], [*with_it, *without])
+    feature = np.repeat([1.0, 0.0], [sum(with_it), sum(without)]) + rng.normal(0, 0.05, len(labels))
     for draw in range(200):
-        labels = (rng.random(80) < 0.3).astype(float)
-        for kind in wrong:
-            feature = rng.normal(size=80) + (2 * labels if kind == "adds nothing" else 0)
-            one = associations(
-                feature[:, None], labels[:, None], np.arange(80), two_sided=True, permutations=400, seed=draw
-            )
-            difference = rng.uniform(1, 2, 60)
-            change = rng.standard_t(3, 60) + (difference if kind != "adds nothing" else 0)
-            two = slope_of(change, difference, rng.integers(0, 15, 60), resamples=1, seed=draw)
-            wrong[kind] += max(float(one.p_corrected[0]), two.p) <= level
-    for count in wrong.values():
-        assert binomtest(count, 200, level, alternative="greater").pvalue > 0.01
+        worth = rng.standard_t(3, len(labels)) + 0.5 * rng.normal(size=len(labels))
+        slope = slope_of(worth, feature, labels, np.arange(len(labels)), permutations=200, resamples=1, seed=draw)
+        wrong += slope.p <= 0.05
+    assert binomtest(wrong, 200, 0.05, alternative="greater").pvalue > 0.01
 
 
 class SeesNoise(torch.nn.Module):

@@ -73,7 +73,7 @@ def test_files_of_two_discoveries_are_refused(discovery, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "holds no suspects.json"), ("{", "is damaged"), (json.dumps({"format": 9}), "has format 9")],
+    [(None, "holds no suspects.json"), ("{", "is damaged"), (json.dumps({"format": 8}), "has format 8")],
 )
 def test_a_folder_without_a_discovery_is_refused(content, message, tmp_path):
     if content is not None:

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from pellucid.evaluation.discovery.inference import permuted_within
 from pellucid.evaluation.discovery.metadata import (
     groups_that_carry,
     metadata_suspects,
     named_groups,
-    permuted_within,
     worth_of_column,
 )
 from pellucid.evaluation.discovery.samples import MarkedPairs, Samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -131,6 +132,8 @@ def describe(
     one = tested.candidate
     column, name = one.column, samples.classes[one.column]
     present = arrays["worth"] > otsu(arrays["worth"])
+    is_known = ~np.isnan(arrays["worth"])
+    own = replace(samples, labels=np.where(is_known[:, None], samples.labels, math.nan))  # others are in no group
     of_square = None if one.squares is None else arrays["squares"].astype(np.int64)
     bootstrap = Bootstrap(samples.patients.tolist(), RESAMPLES)
     region = one.region
@@ -138,7 +141,7 @@ def describe(
         region = where_it_differs(samples, arrays["worth"], present, column, one.region)
     order = np.argsort(-arrays["worth"], kind="stable")
     exemplars = order[present[order]][:SHOWN]
-    without = order[~present[order] & ~np.isnan(arrays["worth"][order])][::-1][:SHOWN]
+    without = order[~present[order] & is_known[order]][::-1][:SHOWN]
     boxes: dict[str, tuple[Box, ...]] = {}
     frame = mean_patch = mean_without = None
     if one.squares is not None and of_square is not None:
@@ -150,12 +153,12 @@ def describe(
     elif one.kind == "place":
         frame = around(region, MARGIN)
         boxes = {samples.ids[i]: (around(region, 0),) for i in np.flatnonzero(present)}
-        mean_patch, mean_without = (_mean_of_place(samples, frame, of) for of in (present, ~present))
+        mean_patch, mean_without = (_mean_of_place(samples, frame, of) for of in (present, is_known & ~present))
     effects = _effects(samples, tested, arrays, bootstrap)
     usual = samples.marks.usual(column)
     overlap = float((usual[region] >= COMMON).mean()) if region.any() and not np.isnan(usual).any() else math.nan
     judged = arrays["neutral_rows"].astype(np.int64), arrays["neutral"][:, column]
-    consequences, worst = consequences_of(samples, column, present, bootstrap, thresholds[column], judged)
+    consequences, worst = consequences_of(own, column, present, bootstrap, thresholds[column], judged)
     title = one.name if one.kind != "place" or one.name in BANDS else place_in_words(region)
     return Suspect(
         number=number,
@@ -170,9 +173,9 @@ def describe(
         boxes=boxes,
         present=present,
         strength=arrays["worth"],
-        prevalence=_share(present, np.ones(len(samples), bool), bootstrap),
+        prevalence=_share(present, is_known, bootstrap),
         prevalence_of={
-            label: prevalence_in(present, samples.labels[:, k], bootstrap) for k, label in enumerate(samples.classes)
+            label: prevalence_in(present, own.labels[:, k], bootstrap) for k, label in enumerate(samples.classes)
         },
         effects=effects,
         consequences=consequences,
@@ -188,7 +191,7 @@ def describe(
         details={
             "z": tested.z,
             **({} if tested.carrier is None else _feature_of(tested.carrier, otsu(arrays["worth"]))),
-            "tested_images": len(tested.donors),
+            "tested_images": len(tested.donors) if tested.carrier is None else tested.carrier.images,
             "judged": len(judged[0]),
             "judged_positives": int((samples.labels[judged[0], column] == 1).sum()),
         },

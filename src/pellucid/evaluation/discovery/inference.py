@@ -87,6 +87,35 @@ def permuted(groups: npt.NDArray[np.int64], count: int, seed: int) -> npt.NDArra
     return orders
 
 
+def permuted_within(groups: npt.NDArray[np.int64], labels: FloatArray, count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Orders of D images in which patients change places with patients of as many images of each label: (count, D).
+
+    Each image takes the place of one with the same label.
+
+    Args:
+        groups: (D,), the number of each image's patient.
+        labels: (D,), 0 or 1.
+        count: of orders.
+        seed: of the draws.
+
+    Example:
+        >>> labels = np.array([0.0, 1.0, 0.0, 1.0, 0.0])
+        >>> orders = permuted_within(np.arange(5), labels, 3, 0)
+        >>> bool((labels[orders] == labels).all())
+        True
+    """
+    orders = np.tile(np.arange(len(groups)), (count, 1))
+    in_order = np.lexsort((labels, groups))
+    _, place = np.unique(groups, return_inverse=True)
+    sizes = np.stack([np.bincount(place, labels == value) for value in (0, 1)], 1)
+    _, stratum = np.unique(sizes, axis=0, return_inverse=True)
+    of_image = stratum.ravel()[place[in_order]]
+    for number in np.unique(of_image):
+        rows = in_order[of_image == number]
+        orders[:, rows] = rows[permuted(groups[rows], count, seed + int(number))]
+    return orders
+
+
 def associations(
     worth: FloatArray,
     labels: FloatArray,

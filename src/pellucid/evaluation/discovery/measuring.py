@@ -37,7 +37,8 @@ def worth_of_images(
     odds = exchanged_log_odds(model, samples.pixels, pairs, candidate.exchanges, samples.task, batch_size=batch_size)
     effects = pairs.centred(odds[..., candidate.column])
     if candidate.squares is None:
-        return {"worth": effects[:, 0]}
+        takes_part = np.ones(len(samples), bool) if candidate.takes_part is None else candidate.takes_part
+        return {"worth": np.where(takes_part[pairs.donors], effects[:, 0], np.nan)}
     worth, best = strongest(effects, candidate.squares.free_of_marks(samples, candidate.column)[pairs.donors])
     return {"worth": worth, "squares": best.astype(np.float64)}
 
@@ -69,7 +70,8 @@ def measure_suspect(
         return exchanged_log_odds(model, samples.pixels, pairs, way, samples.task, batch_size=batch_size)[:, 0]
 
     present = arrays["worth"] > otsu(arrays["worth"])
-    have, lack = rows[present[rows]], rows[~present[rows]]
+    absent = ~present & ~np.isnan(arrays["worth"])
+    have, lack = rows[present[rows]], rows[absent[rows]]
     for name, onto, of, take in (("taken", have, lack, True), ("put", lack, have, False)):
         count = min(EXCHANGED, len(onto)) if len(of) else 0
         picked = rng.choice(onto, count, replace=False) if count else np.array([], np.int64)

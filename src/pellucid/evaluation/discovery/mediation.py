@@ -1,10 +1,9 @@
 """Does a number of the image stand between the label and the answer? Two tests, and both must say so.
 
 What an image is worth to a class by one exchange is noisy: all that its window shows has a part in it. A feature of the
-image is not. So it is asked, first, whether the feature goes with the label, on all images; then whether the answer
-goes with the feature: two images of the same label, one with much of it and one with little, are put into the same
-third image. What the feature carries of the distance between positives and negatives is the product of both (a test of
-joint significance, MacKinnon et al. 2002).
+image is not. So it is asked, first, whether the feature goes with the label, on all images; then, among images of the
+same label, whether what they are worth goes with the feature. What the feature carries of the distance between
+positives and negatives is the product of both (a test of joint significance, MacKinnon et al. 2002).
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.presence import otsu
+from pellucid.evaluation.discovery.exchange import Pairs
+from pellucid.evaluation.discovery.inference import permuted_within
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -22,51 +22,28 @@ if TYPE_CHECKING:
     from pellucid.evaluation.discovery.samples import Rows
     from pellucid.evaluation.metrics.bootstrap import FloatArray
 
-FLIPS = 20000
 ROUNDING = 1e-12
 
 
-@dataclass(frozen=True)
-class Contrasts:
-    """Pairs of donors of the same label, one with much of a feature and one with little, and a recipient of both.
+def spread(donors: Rows, pool: Rows, passes: int, rng: np.random.Generator) -> Pairs:
+    """Each donor with as many of the recipients in the pool as `passes` allow, one at least: turn after turn."""
+    turns = max(1, passes // len(donors))
+    rounds = [Pairs.of(donors, pool, rng) for _ in range(turns)]
+    return Pairs(np.tile(donors, turns), np.concatenate([one.recipients for one in rounds]))
 
-    Attributes:
-        much: (P,), rows of images.
-        little: (P,).
-        recipients: (P,), neither of them.
-        difference: (P,), of the feature.
+
+def within_labels(values: FloatArray, labels: FloatArray) -> FloatArray:
+    """Values (D,) less the mean over the images of the same label (D,).
+
+    Example:
+        >>> within_labels(np.array([1.0, 3.0, 8.0]), np.array([0.0, 0.0, 1.0])).tolist()
+        [-1.0, 1.0, 0.0]
     """
-
-    much: Rows
-    little: Rows
-    recipients: Rows
-    difference: FloatArray
-
-    @classmethod
-    def of(
-        cls, feature: FloatArray, labels: FloatArray, rows: Rows, count: int, rng: np.random.Generator
-    ) -> Contrasts | None:
-        """`count` pairs among `rows`, as often with each image that has much of it; None where no label has both.
-
-        Args:
-            feature: (N,), NaN where an image has none.
-            labels: (N,), 0 or 1, NaN where unknown.
-            rows: of the images that may be taken.
-            count: of pairs.
-            rng: the source of the draw.
-        """
-        usable = rows[~np.isnan(feature[rows]) & ~np.isnan(labels[rows])]
-        has_much = feature > otsu(feature[usable])
-        much, little = usable[has_much[usable]], usable[~has_much[usable]]
-        much = much[np.isin(labels[much], labels[little])]
-        if not len(much) or len(rows) < 3:
-            return None
-        first = rng.permutation(np.resize(rng.permutation(much), count))
-        second = np.array([rng.choice(little[labels[little] == labels[row]]) for row in first])
-        onto = rng.choice(rows, count)
-        while (same := (onto == first) | (onto == second)).any():
-            onto[same] = rng.choice(rows, int(same.sum()))
-        return cls(first, second, onto, feature[first] - feature[second])
+    rest = np.array(values, np.float64)
+    for label in np.unique(labels):
+        own = labels == label
+        rest[own] -= rest[own].mean()
+    return rest
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,9 +52,9 @@ class Slope:
 
     Attributes:
         value: of it.
-        z: its score in units of the score's deviation.
-        p: two-sided, that it adds nothing.
-        resampled: (R,), the value with the groups drawn with replacement.
+        z: of its score, in units of the score's deviation under permutation.
+        p: two-sided, that the worth has nothing to do with the feature.
+        resampled: (R,), the value with patients drawn with replacement.
     """
 
     value: float
@@ -87,40 +64,45 @@ class Slope:
 
 
 def slope_of(
-    change: FloatArray,
-    difference: FloatArray,
+    worth: FloatArray,
+    feature: FloatArray,
+    labels: FloatArray,
     groups: npt.NDArray[np.int64],
     *,
+    permutations: int,
     resamples: int,
     seed: int = 0,
 ) -> Slope:
-    """From P pairs what a feature adds, by least squares through the origin.
+    """What a feature adds among images of the same label, by least squares; 0 with p 1 where it does not differ there.
 
-    The signs of the contributions to the score are flipped, those of a group together (Hemerik, Goeman & Finos 2020:
-    valid whatever their variances).
+    Worth changes places between patients, within labels.
 
     Args:
-        change: (P,), the log-odds with what has much of it, less those with what has little.
-        difference: (P,), of the feature.
-        groups: (P,), the patient who has much of it.
+        worth: (D,), what each image is worth to a class by exchanges.
+        feature: (D,).
+        labels: (D,), 0 or 1.
+        groups: (D,), the number of each image's patient.
+        permutations: of the worth.
         resamples: R.
-        seed: of the signs, and of the resamples.
+        seed: of both.
 
     Example:
-        >>> slope_of(np.array([2.0, 4.0]), np.array([1.0, 2.0]), np.array([0, 1]), resamples=9).value
+        >>> feature = np.array([0.0, 1.0, 2.0, 5.0, 7.0])
+        >>> slope_of(2 * feature, feature, np.array([0.0, 0.0, 0.0, 1.0, 1.0]), np.arange(5), permutations=9,
+        ...     resamples=9).value
         2.0
     """
+    own, answer = within_labels(feature, labels), within_labels(worth, labels)
     _, group = np.unique(groups, return_inverse=True)
-    scores, squares = (np.bincount(group, weights) for weights in (change * difference, difference**2))
-    deviation = float(np.sqrt((scores**2).sum()))
-    if deviation <= ROUNDING:
+    scores, squares = (np.bincount(group, weights) for weights in (own * answer, own**2))
+    if squares.sum() <= ROUNDING or (answer**2).sum() <= ROUNDING:
         return Slope(0.0, 0.0, 1.0, np.zeros(resamples))
-    rng = np.random.default_rng(seed)
-    signs = rng.choice([-1.0, 1.0], (FLIPS, len(scores)))
-    p = (1 + (np.abs(signs @ scores) >= abs(scores.sum()) - ROUNDING).sum()) / (FLIPS + 1)
-    rows = rng.integers(len(scores), size=(resamples, len(scores)))
+    score = float(scores.sum())
+    by_chance = answer[permuted_within(groups, labels, permutations, seed)] @ own
+    p = (1 + (np.abs(by_chance) >= abs(score) - ROUNDING).sum()) / (permutations + 1)
+    rows = np.random.default_rng(seed).integers(len(scores), size=(resamples, len(scores)))
     resampled = scores[rows].sum(1) / np.maximum(squares[rows].sum(1), ROUNDING)
-    return Slope(float(scores.sum() / squares.sum()), float(scores.sum() / deviation), float(p), resampled)
+    return Slope(score / float(squares.sum()), score / max(float(by_chance.std()), ROUNDING), float(p), resampled)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,11 +113,13 @@ class Carrier:
         name: of the feature.
         middle: its mean over the images that gave to others.
         slope: what one unit of it adds.
+        images: on how many it was held against the label.
     """
 
     name: str
     middle: float
     slope: Slope
+    images: int
 
     def strength(self, feature: FloatArray) -> FloatArray:
         """What a feature (N,) adds to the log-odds of each image, less what it adds on average."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pellucid.evaluation.discovery.description import consequences_of, prevalence_in, share_of_gap
-from pellucid.evaluation.discovery.inference import permuted
+from pellucid.evaluation.discovery.inference import permuted, permuted_within
 from pellucid.evaluation.discovery.suspect import Effect, Suspect
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, mean_over_images
@@ -148,35 +148,6 @@ def worth_of_column(
         for values, orders in ((labels, of_labels), (answers, of_answers))
     ]
     return worth, max(ps)
-
-
-def permuted_within(patients: Rows, labels: FloatArray, count: int, seed: int) -> Rows:
-    """Orders of D images in which patients change places with patients of as many images of each label: (count, D).
-
-    Each image takes the place of one with the same label.
-
-    Args:
-        patients: (D,), the number of each image's patient.
-        labels: (D,), 0 or 1.
-        count: of orders.
-        seed: of the draws.
-
-    Example:
-        >>> labels = np.array([0.0, 1.0, 0.0, 1.0, 0.0])
-        >>> orders = permuted_within(np.arange(5), labels, 3, 0)
-        >>> bool((labels[orders] == labels).all())
-        True
-    """
-    orders = np.tile(np.arange(len(patients)), (count, 1))
-    in_order = np.lexsort((labels, patients))
-    _, place = np.unique(patients, return_inverse=True)
-    sizes = np.stack([np.bincount(place, labels == value) for value in (0, 1)], 1)
-    _, stratum = np.unique(sizes, axis=0, return_inverse=True)
-    of_image = stratum.ravel()[place[in_order]]
-    for number in np.unique(of_image):
-        rows = in_order[of_image == number]
-        orders[:, rows] = rows[permuted(patients[rows], count, seed + int(number))]
-    return orders
 
 
 def _tail(

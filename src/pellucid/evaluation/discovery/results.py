@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 AREAS = {"before": "{:.3f}".format, "now": "{:.3f}".format, "change": "{:+.3f}".format}
 SETS = ("with_it", "without", "apart", "usual", "neutralised", "change")
 JSON, ARRAY_FILE = "suspects.json", "suspects.npz"
-FORMAT = 8  # 6: a suspect's share was called its cost; 7: without features of the image
+FORMAT = 9  # 7: without features of the image; 8: what they add from pairs of images
 
 
 @dataclass(frozen=True, eq=False, repr=False)

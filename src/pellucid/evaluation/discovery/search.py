@@ -22,7 +22,7 @@ from pellucid.evaluation.discovery.content.image_features import ImageFeatures
 from pellucid.evaluation.discovery.content.windows import all_windows, place_in_words
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences
-from pellucid.evaluation.discovery.mediation import Carrier, Contrasts, slope_of
+from pellucid.evaluation.discovery.mediation import Carrier, slope_of, spread
 from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ CARRIED = 5
 """Candidates of each class, those whose feature goes with it most surely, whose effect on the answer is measured."""
 CARRIED_IN_ALL = 16
 """The same of all classes together."""
-CONTRASTS = 300
-"""Pairs of images that this takes."""
+ORDERS = 400
+"""Permutations for each of them, since its p value is corrected for their number."""
+SLOPE_PASSES = 600
+"""Forward passes that this takes of one of them, about; one for each image at least."""
 RESAMPLES = 500
 """Of the images, for intervals."""
 STRONG = 3.0
@@ -297,31 +299,32 @@ def mediated(
     for t in map(int, passed):
         i, column = int(number[t]), int(columns[t])
         one, feature = every[i], features[:, t]
-        usable = rows if one.takes_part is None else rows[one.takes_part[rows]]
+        usable = rows[~np.isnan(feature[rows]) & ~np.isnan(samples.labels[rows, column])]
         rng = np.random.default_rng([settings.seed + 5, t])
-        pairs = Contrasts.of(feature, samples.labels[:, column], usable, CONTRASTS, rng)
-        if pairs is None:
-            continue
+        givers = samples.balanced(usable, SLOPE_PASSES, rng)
+        pool = rng.choice(rows, min(settings.recipients, len(rows)), replace=False)
+        pairs = spread(givers, pool, SLOPE_PASSES, rng)
 
-        def measure(one: Candidate = one, pairs: Contrasts = pairs) -> dict[str, Any]:
-            both = Pairs(np.concatenate([pairs.much, pairs.little]), np.tile(pairs.recipients, 2))
-            odds = exchanged_log_odds(model, samples.pixels, both, one.exchanges, samples.task, batch_size=batch_size)
+        def measure(one: Candidate = one, pairs: Pairs = pairs) -> dict[str, Any]:
+            odds = exchanged_log_odds(model, samples.pixels, pairs, one.exchanges, samples.task, batch_size=batch_size)
             return {"odds": odds[:, 0]}
 
-        with progress_context(f"see what they do to {samples.classes[column]}", 2 * CONTRASTS):
-            odds = store.measured(key(f"feature-{t}"), measure)["odds"][:, column].reshape(2, -1)
-        passes += odds.size
+        with progress_context(f"see what they do to {samples.classes[column]}", len(pairs.donors)):
+            odds = store.measured(key(f"feature-{t}"), measure)["odds"][:, column]
+        passes += len(odds)
         slope = slope_of(
-            odds[0] - odds[1],
-            pairs.difference,
-            samples.patients[pairs.much],
+            pairs.centred(odds).reshape(-1, len(givers)).mean(0),
+            feature[givers],
+            samples.labels[givers, column],
+            samples.patients[givers],
+            permutations=max(settings.permutations, ORDERS * len(passed)),
             resamples=RESAMPLES,
             seed=settings.seed + 6,
         )
         share = float(slope.value * result.difference[t] / samples.gaps[column])
         corrected = min(4 * max(float(result.p_corrected[t]), slope.p * len(passed)), 1.0)
         if corrected <= settings.alpha and share >= settings.least:
-            carrier = Carrier(one.feature_names[place[t]], float(np.nanmean(feature[donors])), slope)
+            carrier = Carrier(one.feature_names[place[t]], float(np.nanmean(feature[donors])), slope, len(usable))
             strength = carrier.strength(feature)
             z, p = min(abs(float(result.z[t])), abs(slope.z)), max(float(result.p[t]), slope.p)
             best[i] = Tested(one, share, z, p, corrected, donors, strength[donors], worth[:, i], strength, carrier)
