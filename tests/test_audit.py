@@ -279,7 +279,18 @@ def test_where_it_is_not_known_whether_images_were_enlarged_the_report_says_so(s
 
 
 @pytest.mark.usefixtures("without_charts")
+def test_a_place_that_it_goes_by_stands_on_its_page(sides, tmp_path):
+    """The right class is how bright the right half is, and where the class is nobody marked."""
+    result = pl.audit(seer(), sides, settings=replace(TINY, searched=40), out=tmp_path)
+    result.save(tmp_path)
+    (suspect,) = json.loads((tmp_path / "discovery" / "suspects.json").read_text())["suspects"]
+    assert (suspect["name"], suspect["class_name"]) == ("right side", "right")
+    assert "right side" in (tmp_path / "report.html").read_text()
+
+
+@pytest.mark.usefixtures("without_charts")
 def test_what_it_goes_by_is_looked_for_and_kept(sides, tmp_path, monkeypatch):
+    monkeypatch.setattr("pellucid.evaluation.discovery.search.mediated", lambda *_: ({}, 0))  # no feature passes
     found = pl.audit(seer(), sides, settings=replace(TINY, searched=40), out=tmp_path)
     found.save(tmp_path)
     stored = json.loads((tmp_path / "audit.json").read_text())["discovery"]

@@ -146,8 +146,8 @@ WRONG = [
         r"the key 'input.height' is missing",
     ),
     (
-        {"input": {"channels": 1, "size": 64, "geometry": {"fit": "cut"}, "mean": [0.5], "std": [0.5]}},
-        r"input\.geometry\.fit: .*'stretch', 'crop' or 'pad'; found 'cut'",
+        {"input": {"channels": 1, "size": 64, "geometry": {"fit": "trim"}, "mean": [0.5], "std": [0.5]}},
+        r"input\.geometry\.fit: .*'stretch', 'crop', 'cut' or 'pad'; found 'trim'",
     ),
     (
         {
