@@ -19,7 +19,7 @@ import typer
 from PIL import Image
 from torch import nn
 
-from helpers.documentation import commands
+from helpers.documentation import TOY_EVALUATION, TOY_NETWORK, commands
 from helpers.real_commands import real_commands, takes_real_images
 from pellucid.cli.app import app
 
@@ -30,16 +30,13 @@ pytestmark = pytest.mark.slow
 
 PAGES = ["README.md"]
 PAGES += [f"docs/{name}.md" for name in ("quickstart", "audit", "attacks", "attack-explanations", "explanations")]
-NETWORK = "{widths=[4, 8], blocks=[1, 1], strides=[1, 2]}"
 FEW = ["--data-option", "train=24", "--data-option", "validation=16", "--data-option", "test=24"]
 FEW += ["--data-option", "prevalence=0.4"]
 TOY = {  # what makes each command small; of an option given twice the last counts
     "demo": [
         *("--set", "data.options={size=48, train=24, validation=16, test=24, prevalence=0.4}"),
-        *("--set", f"settings.model={{name='small', size=48, options={NETWORK}}}"),
-        *("--set", "settings.training={epochs=1, batch_size=8}", "--set", "evaluation.resamples=100"),
-        *("--set", "evaluation.robustness={sizes=['pgd:linf=0.01'], steps=1, limit=4}"),
-        *("--set", "evaluation.trust={methods=['cam'], limit=6, samples=1, attacked=0}"),
+        *("--set", f"settings.model={{name='small', size=48, options={TOY_NETWORK}}}"),
+        *("--set", "settings.training={epochs=1, batch_size=8}", *TOY_EVALUATION),
     ],
     "study": [],
     "audit": ["--quick", "--limit", "12", "--corrupted", "4"],
@@ -64,7 +61,7 @@ def build():
     return nn.Sequential(nn.Conv2d({channels}, 4, 3), *end)
 """
 END = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))
-SMALL = ["--set", "model.name=small", "--set", "model.size=48", "--set", f"model.options={NETWORK}"]
+SMALL = ["--set", "model.name=small", "--set", "model.size=48", "--set", f"model.options={TOY_NETWORK}"]
 OURS = ("runs/demo", "runs/first")
 ALSO = (  # how commands of all pages begin that cost at most a second more each
     "data list", "models list", "data check phantom", "data check folder --root mine", "data check table",

@@ -22,6 +22,12 @@ RESULTS = {
     page.relative_to(TOP).as_posix(): page.read_text(encoding="utf-8")
     for page in sorted((TOP / "docs" / "results").rglob("*.md"))
 }
+TOY_NETWORK = "{widths=[4, 8], blocks=[1, 1], strides=[1, 2]}"
+TOY_EVALUATION = (  # of a study at toy size
+    *("--set", "evaluation.resamples=100"),
+    *("--set", "evaluation.robustness={sizes=['pgd:linf=0.01'], steps=1, limit=4}"),
+    *("--set", "evaluation.trust={methods=['cam'], limit=6, samples=1, attacked=0}"),
+)
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from helpers.documentation import TOP, commands
+from helpers.documentation import TOP, TOY_EVALUATION, TOY_NETWORK, commands
 
 MAKERS = ("models", "annotate", "study", "train")  # first, in this order: the others take what these make
-NETWORK = "{widths=[4, 8], blocks=[1, 1], strides=[1, 2]}"
-SMALL = ["--set", "model.name=small", "--set", f"model.options={NETWORK}"]
+SMALL = ["--set", "model.name=small", "--set", f"model.options={TOY_NETWORK}"]
 SMALL += ["--set", "model.pretrained=false", "--set", "model.size="]
 TOY = {  # what makes each command small; of an option given twice the last counts
     "data": [],
     "models": [],
     "annotate": [],
     "study": [
-        *("--limit", "24", "--set", "seeds=[0]", "--set", "evaluation.resamples=100"),
-        *("--set", f"settings.model={{name='small', size=48, pretrained=false, options={NETWORK}}}"),
+        *("--limit", "24", "--set", "seeds=[0]", *TOY_EVALUATION),
+        *("--set", f"settings.model={{name='small', size=48, pretrained=false, options={TOY_NETWORK}}}"),
         *("--set", "settings.training={epochs=1, batch_size=8, channels_last=false}"),
-        *("--set", "evaluation.robustness={sizes=['pgd:linf=0.01'], steps=1, limit=4}"),
-        *("--set", "evaluation.trust={methods=['cam'], limit=6, samples=1, attacked=0}"),
     ],
     "train": ["--limit", "16", "--set", "training.epochs=1"],
     "evaluate": ["--limit", "8"],

@@ -12,7 +12,7 @@ from pellucid.evaluation.discovery.candidates import Candidate, Places, Squares,
 from pellucid.evaluation.discovery.description import FEWEST, change_of_share, difference_of, share_of_gap
 from pellucid.evaluation.discovery.metadata import worth_of_column
 from pellucid.evaluation.discovery.run import InOrder
-from pellucid.evaluation.discovery.search import RESAMPLES, test_exchanges
+from pellucid.evaluation.discovery.search import RESAMPLES, Search, test_exchanges
 from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
@@ -65,10 +65,10 @@ def compare_discoveries(
     olds = before.unexpected
     first, second = samples.halves(plan.seed)
     bootstrap = Bootstrap(samples.patients.tolist(), RESAMPLES)
-    network = InOrder.of(model, samples.classes)
+    search = Search(InOrder.of(model, samples.classes), samples, plan, store, key, batch_size)
 
     def test(every: list[Candidate]) -> list[Tested]:
-        return test_exchanges(network, samples, second, every, plan, store, key, batch_size)
+        return test_exchanges(search, second, every)
 
     worths, reasons = _worths(olds, samples, (first, second), plan, test)
     places = sorted(worths)

@@ -13,7 +13,7 @@ from pellucid.evaluation.discovery.description import describe
 from pellucid.evaluation.discovery.marked import can_be_exchanged, marked_suspects, measure_marked
 from pellucid.evaluation.discovery.measuring import EXCHANGED, NEUTRALISED, measure_suspect
 from pellucid.evaluation.discovery.metadata import FAMILIES, metadata_suspects
-from pellucid.evaluation.discovery.search import candidates, distinct, test_candidates, with_exchanges
+from pellucid.evaluation.discovery.search import Search, candidates, distinct, test_candidates, with_exchanges
 from pellucid.evaluation.metrics.plain import auroc
 from pellucid.utils.progress import progress_context
 
@@ -144,20 +144,17 @@ def find_suspects(
     network = InOrder.of(model, samples.classes)
     limits = [thresholds[model.classes.index(name)] for name in samples.classes]
     classes = np.array(columns, np.int64)
-    common: tuple[Any, ...] = (settings, store, key, batch_size)
+    search = Search(network, samples, settings, store, key, batch_size)
     donors = min(settings.screened, len(first))
     with progress_context("look for suspects", donors * ((settings.cells - 1) ** 2 + len(BANDS))):
-        every, spent = candidates(network, samples, first, classes, *common)
+        every, spent = candidates(search, first, classes)
     # columns have the other half of alpha
     level = replace(settings, alpha=settings.alpha / FAMILIES) if samples.columns else settings
-    tested, of_tests = test_candidates(network, samples, second, every, level, *common[1:])
+    tested, of_tests = test_candidates(replace(search, settings=level), second, every)
     if samples.columns:
         tested = [replace(one, p_corrected=min(1.0, FAMILIES * one.p_corrected)) for one in tested]
-    passes = spent["forward_passes"] + of_tests
-    picked, of_picked = with_exchanges(
-        network, samples, second, distinct(tested, samples, settings)[: settings.most], *common
-    )
-    passes += of_picked
+    picked, of_picked = with_exchanges(search, second, distinct(tested, samples, settings)[: settings.most])
+    passes = spent["forward_passes"] + of_tests + of_picked
     each = 2 * EXCHANGED + NEUTRALISED
     of_images = [len(samples) * len(one.candidate.exchanges) if one.strength is None else 0 for one in picked]
     arrays: list[Any] = []

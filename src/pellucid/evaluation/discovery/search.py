@@ -26,8 +26,9 @@ from pellucid.evaluation.discovery.mediation import Carrier, slope_of, spread
 from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
+    from pellucid.evaluation.discovery.exchange import Exchange
     from pellucid.evaluation.discovery.samples import Rows, Samples
     from pellucid.evaluation.discovery.settings import DiscoverySettings
     from pellucid.evaluation.metrics.bootstrap import FloatArray
@@ -86,23 +87,45 @@ class Tested:
     carrier: Carrier | None = None
 
 
-def candidates(
-    model: AnyClassifier,
-    samples: Samples,
-    rows: Rows,
-    columns: Rows,
-    settings: DiscoverySettings,
-    store: ResultsStore,
-    key: Callable[[str], str],
-    batch_size: int,
-) -> tuple[list[Candidate], dict[str, int]]:
+@dataclass(frozen=True, eq=False)
+class Search:
+    """What all parts of a search share.
+
+    Attributes:
+        model: the classifier, its classes in the samples' order.
+        samples: N images.
+        settings: how much is spent, and where the line is drawn.
+        store: where what was measured is kept.
+        key: the name under which a part of the search is kept.
+        batch_size: images at a time.
+    """
+
+    model: AnyClassifier
+    samples: Samples
+    settings: DiscoverySettings
+    store: ResultsStore
+    key: Callable[[str], str]
+    batch_size: int
+
+    def odds(self, name: str, pairs: Pairs, exchanges: Sequence[Exchange]) -> FloatArray:
+        """The log-odds (D, E, K) of `exchanged_log_odds`, made once and kept under a name."""
+
+        def measure() -> dict[str, Any]:
+            of, task = self.samples.pixels, self.samples.task
+            return {"odds": exchanged_log_odds(self.model, of, pairs, exchanges, task, batch_size=self.batch_size)}
+
+        return self.store.measured(self.key(name), measure)["odds"]
+
+
+def candidates(search: Search, rows: Rows, columns: Rows) -> tuple[list[Candidate], dict[str, int]]:
     """What may be a suspect, found on the images `rows`, and what that cost."""
+    samples, settings = search.samples, search.settings
     windows, names, squares = all_windows(*samples.frame, settings.cells)
 
     def screen() -> dict[str, Any]:
-        return {"z": places(model, samples, rows, columns, windows, settings, batch_size)}
+        return {"z": places(search.model, samples, rows, columns, windows, settings, search.batch_size)}
 
-    z = store.measured(key("places"), screen)["z"]
+    z = search.store.measured(search.key("places"), screen)["z"]
     roaming = Squares.over(samples.frame, settings.cells)
     numbers = ImageFeatures(samples)
     everywhere = numbers.of_windows(windows)
@@ -143,16 +166,7 @@ def _apart(features: FloatArray, labels: FloatArray) -> FloatArray:
     return np.where(np.isnan(z).all(1), np.nan, np.nan_to_num(z).max(1))
 
 
-def test_candidates(
-    model: AnyClassifier,
-    samples: Samples,
-    rows: Rows,
-    every: list[Candidate],
-    settings: DiscoverySettings,
-    store: ResultsStore,
-    key: Callable[[str], str],
-    batch_size: int,
-) -> tuple[list[Tested], int]:
+def test_candidates(search: Search, rows: Rows, every: list[Candidate]) -> tuple[list[Tested], int]:
     """Each candidate's association with its class, on images that it was not found on, all corrected together.
 
     By a feature that stands for it where one passes, else by its exchange; each way has half of the level.
@@ -160,82 +174,28 @@ def test_candidates(
     Returns:
         The tests, and how many forward passes they took.
     """
-    common: Any = (settings, store, key, batch_size)
     exchanged = [i for i, one in enumerate(every) if one.by_exchange]
-    count = len({id(exchange) for i in exchanged for exchange in every[i].exchanges})
-    with progress_context("test them", min(settings.tested, len(rows)) * count):
-        tested = test_exchanges(model, samples, rows, [every[i] for i in exchanged], *common)
-    donors = tested[0].donors
-    worth = np.full((len(donors), len(every)), np.nan)
+    own = [every[i] for i in exchanged]
+    passes = min(search.settings.tested, len(rows)) * len(_exchanges(own))
+    with progress_context("test them", passes):
+        tested = test_exchanges(search, rows, own)
+    worth = np.full((len(tested[0].donors), len(every)), np.nan)
     worth[:, exchanged] = np.stack([one.worth for one in tested], 1)
-    carried, passes = mediated(model, samples, rows, every, donors, worth, *common)
-    halved = {
-        i: replace(one, p_corrected=min(2 * one.p_corrected, 1.0)) for i, one in zip(exchanged, tested, strict=True)
-    }
-    return list((halved | carried).values()), len(donors) * count + passes
+    carried, of_features = mediated(search, rows, every, tested[0].donors, worth)
+    halved = (replace(one, p_corrected=min(2 * one.p_corrected, 1.0)) for one in tested)
+    return list((dict(zip(exchanged, halved, strict=True)) | carried).values()), passes + of_features
 
 
-def with_exchanges(
-    model: AnyClassifier,
-    samples: Samples,
-    rows: Rows,
-    picked: list[Tested],
-    settings: DiscoverySettings,
-    store: ResultsStore,
-    key: Callable[[str], str],
-    batch_size: int,
-) -> tuple[list[Tested], int]:
-    """The same, each with what its exchange is worth, and how many forward passes that took.
-
-    It is what the same exchange in another network is compared with.
-    """
-    lacking = [i for i, one in enumerate(picked) if not one.candidate.by_exchange]
-    if not lacking:
-        return picked, 0
-    own = [picked[i].candidate for i in lacking]
-    tested = test_exchanges(model, samples, rows, own, settings, store, lambda name: key(f"picked-{name}"), batch_size)
-    exchanged = {i: one.worth for i, one in zip(lacking, tested, strict=True)}
-    count = len({id(exchange) for one in own for exchange in one.exchanges})
-    return [replace(one, exchanged=exchanged.get(i, one.exchanged)) for i, one in enumerate(picked)], count * len(
-        tested[0].donors
-    )
-
-
-def test_exchanges(
-    model: AnyClassifier,
-    samples: Samples,
-    rows: Rows,
-    every: list[Candidate],
-    settings: DiscoverySettings,
-    store: ResultsStore,
-    key: Callable[[str], str],
-    batch_size: int,
-) -> list[Tested]:
+def test_exchanges(search: Search, rows: Rows, every: list[Candidate]) -> list[Tested]:
     """The association of what each candidate's exchange is worth with its class, all corrected together."""
-    rng = np.random.default_rng(settings.seed + 2)
-    donors = samples.balanced(rows, settings.tested, rng)
-    pairs = Pairs.of(donors, rng.choice(rows, min(settings.recipients, len(rows)), replace=False), rng)
-    exchanges = {id(exchange): exchange for one in every for exchange in one.exchanges}
-    number = {name: place for place, name in enumerate(exchanges)}
-
-    def measure() -> dict[str, Any]:
-        picked = list(exchanges.values())
-        return {"odds": exchanged_log_odds(model, samples.pixels, pairs, picked, samples.task, batch_size=batch_size)}
-
-    effects = pairs.centred(store.measured(key("tests"), measure)["odds"])
-    worth = np.empty((len(donors), len(every)))
-    for i, one in enumerate(every):
-        own = effects[:, [number[id(exchange)] for exchange in one.exchanges], one.column]
-        worth[:, i] = own[:, 0]
-        if one.squares is not None:
-            worth[:, i] = strongest(own, one.squares.free_of_marks(samples, one.column)[donors])[0]
-        if one.takes_part is not None:
-            worth[~one.takes_part[donors], i] = np.nan
-    labels = samples.labels[donors][:, [one.column for one in every]]
+    samples, settings = search.samples, search.settings
+    donors, worth = worth_of_exchanges(search, rows, every, "tests")
+    columns = [one.column for one in every]
+    labels = samples.labels[donors][:, columns]
     result = associations(
         worth, labels, samples.patients[donors], permutations=settings.permutations, seed=settings.seed + 3
     )
-    shares = result.difference / samples.gaps[[one.column for one in every]]
+    shares = result.difference / samples.gaps[columns]
     return [
         Tested(
             one,
@@ -251,17 +211,48 @@ def test_exchanges(
     ]
 
 
+def worth_of_exchanges(search: Search, rows: Rows, every: list[Candidate], name: str) -> tuple[Rows, FloatArray]:
+    """The images that give, of `rows` (D,), and what each candidate's exchange is worth (D, T); kept under a name."""
+    samples, settings = search.samples, search.settings
+    rng = np.random.default_rng(settings.seed + 2)
+    donors = samples.balanced(rows, settings.tested, rng)
+    pairs = Pairs.of(donors, rng.choice(rows, min(settings.recipients, len(rows)), replace=False), rng)
+    exchanges = _exchanges(every)
+    effects = pairs.centred(search.odds(name, pairs, list(exchanges.values())))
+    number = {one: place for place, one in enumerate(exchanges)}
+    worth = np.empty((len(donors), len(every)))
+    for i, one in enumerate(every):
+        own = effects[:, [number[id(exchange)] for exchange in one.exchanges], one.column]
+        worth[:, i] = own[:, 0]
+        if one.squares is not None:
+            worth[:, i] = strongest(own, one.squares.free_of_marks(samples, one.column)[donors])[0]
+        if one.takes_part is not None:
+            worth[~one.takes_part[donors], i] = np.nan
+    return donors, worth
+
+
+def _exchanges(every: list[Candidate]) -> dict[int, Exchange]:
+    """The exchanges of candidates by their identity, each once."""
+    return {id(exchange): exchange for one in every for exchange in one.exchanges}
+
+
+def with_exchanges(search: Search, rows: Rows, picked: list[Tested]) -> tuple[list[Tested], int]:
+    """Those that passed, each with what its exchange is worth, and how many forward passes that took.
+
+    The same exchange in another network is compared with it. Of what a feature alone picked it is measured here.
+    """
+    lacking = [i for i, one in enumerate(picked) if not one.candidate.by_exchange]
+    if not lacking:
+        return picked, 0
+    own = [picked[i].candidate for i in lacking]
+    donors, worth = worth_of_exchanges(search, rows, own, "picked-tests")
+    exchanged = dict(zip(lacking, worth.T, strict=True))
+    whole = [replace(one, exchanged=exchanged.get(i, one.exchanged)) for i, one in enumerate(picked)]
+    return whole, len(donors) * len(_exchanges(own))
+
+
 def mediated(
-    model: AnyClassifier,
-    samples: Samples,
-    rows: Rows,
-    every: list[Candidate],
-    donors: Rows,
-    worth: FloatArray,
-    settings: DiscoverySettings,
-    store: ResultsStore,
-    key: Callable[[str], str],
-    batch_size: int,
+    search: Search, rows: Rows, every: list[Candidate], donors: Rows, worth: FloatArray
 ) -> tuple[dict[int, Tested], int]:
     """By candidate the feature that stands for it, of those that pass, tested on all images `rows`.
 
@@ -272,6 +263,7 @@ def mediated(
     Returns:
         The tests by the candidate's number, and how many forward passes they took.
     """
+    samples, settings = search.samples, search.settings
     number, place = np.array(
         [(i, f) for i, one in enumerate(every) if one.features is not None for f in range(one.features.shape[1])]
     ).T
@@ -304,13 +296,8 @@ def mediated(
         givers = samples.balanced(usable, SLOPE_PASSES, rng)
         pool = rng.choice(rows, min(settings.recipients, len(rows)), replace=False)
         pairs = spread(givers, pool, SLOPE_PASSES, rng)
-
-        def measure(one: Candidate = one, pairs: Pairs = pairs) -> dict[str, Any]:
-            odds = exchanged_log_odds(model, samples.pixels, pairs, one.exchanges, samples.task, batch_size=batch_size)
-            return {"odds": odds[:, 0]}
-
         with progress_context(f"see what they do to {samples.classes[column]}", len(pairs.donors)):
-            odds = store.measured(key(f"feature-{t}"), measure)["odds"][:, column]
+            odds = search.odds(f"feature-{t}", pairs, one.exchanges)[:, 0, column]
         passes += len(odds)
         slope = slope_of(
             pairs.centred(odds).reshape(-1, len(givers)).mean(0),
