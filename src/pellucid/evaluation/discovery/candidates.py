@@ -208,7 +208,7 @@ class Places:
     """
 
     def __init__(self, samples: Samples, column: int) -> None:
-        self.samples, self.column = samples, column
+        self.column = column
         self.cover: Masks = np.zeros((len(samples), *samples.frame), bool)
         for rows in marks_left_out(samples, column).T:
             self.cover |= samples.marks.of_images(rows, column)
