@@ -303,7 +303,7 @@ def test_a_study_says_its_primary_comparisons_first_and_corrects_them_apart():
     [
         (
             0.001,
-            "Primary comparison: in AUROC of robust, against baseline, a loss of more than 0.010 is not ruled out: ",
+            "Primary comparison: robust may lose more than 0.010 in AUROC against baseline: ",
         ),
         (-0.08, "Primary comparison: AUROC of robust is worse than that of baseline by more than 0.010: "),
     ],

@@ -24,7 +24,7 @@ AIMS = 9  # classes that a search is aimed at: all wrong ones of ten
 
 @dataclass(frozen=True)
 class Misclassified(OfClasses):
-    """The true label is no longer the most probable class of a multiclass classifier.
+    """The true label is no longer the most probable class: ``f_y − max_{c ≠ y} f_c ≤ 0`` of a multiclass classifier.
 
     Attributes:
         indices: int64 (N,), the true labels.
@@ -66,7 +66,7 @@ class Misclassified(OfClasses):
 
 @dataclass(frozen=True)
 class Targeted(OfClasses):
-    """A chosen class becomes the most probable of a multiclass classifier.
+    """A chosen class becomes the most probable: ``max_{c ≠ t} f_c − f_t ≤ 0`` of a multiclass classifier.
 
     Attributes:
         indices: int64 (N,), the class that each image is to become.

@@ -25,9 +25,10 @@ def decoupled_direction_norm(
 ) -> Tensor:
     """Climb the loss on a sphere whose radius shrinks by γ where the criterion is met and grows by γ where not.
 
-    The steps have L2 length 1 at first and decay by cosine. A gradient that vanishes is replaced by a random
-    direction. `steps` gradient evaluations per image. The publication rounds perturbed pixels to 8 bits at the end;
-    that is left out here, so that radii compare with those of the other methods.
+    ``δₜ₊₁ = ρₜ₊₁ · u / ‖u‖`` with ``u = δₜ + αₜ · g / ‖g‖`` and ``ρₜ₊₁ = ρₜ (1 ∓ γ)``, kept inside the pixel box; g is
+    the gradient of the criterion's loss. The steps αₜ have L2 length 1 at first and decay by cosine. A gradient that
+    vanishes is replaced by a random direction. `steps` gradient evaluations per image. The publication rounds perturbed
+    pixels to 8 bits at the end; that is left out here, so that radii compare with those of the other methods.
 
     Args:
         search: the images and what is wanted.

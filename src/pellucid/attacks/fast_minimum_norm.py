@@ -27,9 +27,12 @@ def fast_minimum_norm(
 ) -> Tensor:
     """Walk down the criterion's margin in an L2 or L∞ ball that shrinks where the criterion is met and grows where not.
 
-    Until an image is first found its ball reaches to the linearised boundary; where that would no longer widen it, as
-    on a boundary that is hit exactly or where the pixel box cuts the step, it grows as the others do. Step size and γ
-    decay by cosine; `steps` gradient evaluations per image. For misclassification the margin is the authors' loss.
+    ``δₜ₊₁ = Π(δₜ − αₜ · ∇m / ‖∇m‖)`` with the margin m; Π projects onto the ball of radius ``εₜ₊₁`` and the pixel box.
+    ``εₜ₊₁ = min(εₜ (1 − γₜ), ‖δ*‖)`` where the criterion is met, δ* the smallest so far, and ``εₜ (1 + γₜ)`` elsewhere.
+    Until an image is first found its ball reaches to the linearised boundary, ``‖δₜ‖ + |m| / ‖∇m‖`` (∇m in the dual
+    norm); where that would no longer widen it, as on a boundary that is hit exactly or where the pixel box cuts the
+    step, it grows as the others do. Step size and γ decay by cosine; `steps` gradient evaluations per image. For
+    misclassification the margin is the authors' loss.
 
     Args:
         search: the images and what is wanted.

@@ -27,6 +27,8 @@ def fgsm(
 ) -> Tensor:
     """Images moved by one step along the sign of the loss's gradient (the gradient itself for `l2` and `rms`).
 
+    In L∞ ``x' = clip(x + ε · sign ∇ₓL(x, y), 0, 1)``; in the other norms ``ε · ∇ₓL / ‖∇ₓL‖`` takes the sign's place.
+
     Costs one gradient evaluation. With `random_start` the step is 1.25 times the size, as Wong et al. 2020 found
     it must be longer than the ball's radius to reach its border from inside; otherwise it is the size itself.
 

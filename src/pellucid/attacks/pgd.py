@@ -38,6 +38,9 @@ def pgd(
 ) -> Tensor:
     """Images within `eps` of `images`, inside [0, 1], on which `loss` is as large as `steps` steps make it.
 
+    ``xₜ₊₁ = Π(xₜ + α · d(∇ₓL(xₜ, y)))``, where Π projects onto the ball of radius ε around the image and onto [0, 1], α
+    is `step_size`, and ``d(g)`` is ``sign g`` in L∞ and ``g / ‖g‖`` in the other norms.
+
     Costs `steps` gradient evaluations per restart and, with several, one forward pass per restart. The classifier is in
     eval mode and its parameters are frozen meanwhile; mode, buffers and gradients are afterwards as they were. A
     bounded attack: it promises the size, not that the decision changes.

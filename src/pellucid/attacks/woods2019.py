@@ -71,6 +71,10 @@ def woods2019(
 ) -> AttackResult:
     """Algorithm 1 of Woods et al. 2019 in any of its uses; see `pellucid.attacks.woods2019.algorithm_1`.
 
+    ``δₜ₊₁ = δₜ + ηₜ · d / rms(d)`` with ``ηₜ = A (T − t) / (T (T + 1) / 2)``; d is the gradient of the criterion's
+    loss, or −δₜ where the criterion is met, so that the walk follows the boundary. With momentum the running average
+    of ``d / rms(d)`` takes its place.
+
     With a goal that has no margin, as `RadiusReached`, the answer is where the walk ends, at about that radius, and
     `found` says whether it was reached on the way; with any criterion the smallest perturbation that met the criterion.
 

@@ -132,7 +132,7 @@ def _statement(row: Row, names: _Names, rows: Sequence[Row]) -> str:
     if difference["aim"] == "no worse" and called == WORSE:
         text = f"{what} of {variant} is {worse}"
     elif difference["aim"] == "no worse" and called != NO_WORSE:
-        text = f"in {what} of {variant}, against {reference}, a loss of more than {margin} is not ruled out"
+        text = f"{variant} may lose more than {margin} in {what} against {reference}"
     elif called in SHOWN and recipes:
         text = f"{variant} {'raises' if higher else 'lowers'} {what} against {reference}"
     elif called in SHOWN:
