@@ -17,13 +17,13 @@ import pellucid as pl
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import Region, Regions
-from pellucid.evaluation.discovery import search
+from pellucid.evaluation.discovery import mediation
 from pellucid.evaluation.discovery.candidates import Squares, best_windows, marks_left_out, strongest, whole_images
 from pellucid.evaluation.discovery.comparison import _verdict
-from pellucid.evaluation.discovery.content.whole_image import WholeImage, brightness, fine_texture
+from pellucid.evaluation.discovery.content.whole_image import STATISTICS, WholeImage
 from pellucid.evaluation.discovery.description import is_confirmed, sign_flip_p
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds, log_odds
-from pellucid.evaluation.discovery.inference import associations, mean_differences, permuted
+from pellucid.evaluation.discovery.inference import associations, mean_differences, permuted, permuted_z
 from pellucid.evaluation.discovery.measuring import rows_to_judge
 from pellucid.evaluation.discovery.presence import otsu, where_it_differs
 from pellucid.evaluation.discovery.samples import MarkedPairs, Samples
@@ -156,7 +156,7 @@ def test_figures_are_those_of_the_images_and_their_differences_have_intervals(fo
     assert one.change.value == pytest.approx(one.neutralised.value - one.usual.value)
     assert one.change.low < one.change.value < one.change.high < 0
     assert one.p_change < 0.05
-    assert one.usual.n == suspect.details["judged"] == 60  # all of the half that it was tested on
+    assert one.usual.n == suspect.details["judged"] == N  # by a feature it was tested on all
     labels = data.targets[:, 0] == 1
     scores = sum(parts_of(data, 8.0))
     for side, rows in ((one.with_it, has_marker), (one.without, ~has_marker)):
@@ -318,18 +318,14 @@ def test_with_metadata_what_is_found_in_images_has_half_of_the_level(found):
 def test_with_metadata_a_feature_that_passes_the_whole_level_only_does_not_take_the_place_of_an_exchange(monkeypatch):
     """Its p value, doubled, is above the level, and that of the exchange far below."""
     data, _ = dataset_of()
-    slope_of = search.slope_of
-    count = []
+    sign_flips = mediation.sign_flips
 
-    def barely(*args, **options):
-        count.append(1)
-        return replace(slope_of(*args, **options), p=p_of_slope)
+    def barely(*args):
+        z, p, corrected = sign_flips(*args)
+        return z, np.full_like(p, 0.01), np.full_like(corrected, 0.01)
 
-    monkeypatch.setattr(search, "slope_of", barely)
-    p_of_slope = 1e-9
+    monkeypatch.setattr(mediation, "sign_flips", barely)
     settings = replace(QUICK, permutations=2000)
-    pl.discover(model_of(corner=8.0), data, settings=settings)
-    p_of_slope = 0.04 / 4 / len(count)  # corrected for all of them it is 0.04
     plain = pl.discover(model_of(corner=8.0), data, settings=settings).unexpected
     assert plain[0].effects[0].p_corrected == pytest.approx(0.04)
     wards = replace(data, metadata={"ward": [str(i % 3) for i in range(N)]})
@@ -493,7 +489,7 @@ def test_the_images_of_another_part_that_show_it_are_found_as_its_own_were(found
 def test_where_a_suspect_at_varying_places_lies_in_another_part_is_looked_for(found):
     """Nothing but the corner adds anything, so that each image that shows it has it in the square of that corner."""
     discovery, _, _ = found
-    patch = replace(discovery.suspects[0], kind="patch", window=None)
+    patch = replace(discovery.suspects[0], kind="patch", window=None, details={})
     finer = replace(discovery, settings=discovery.settings | {"cells": 12})  # whose squares fit beside the middle
     other, has_marker = dataset_of(seed=4, n=90)
     model = model_of(corner=8.0)
@@ -708,12 +704,25 @@ def test_z_is_the_difference_in_permutation_deviations():
         assert z[t] == pytest.approx(expected / np.sqrt(own.var(ddof=1) * n / (positives * (n - positives))))
 
 
+def test_z_under_many_orders_of_the_labels_is_that_of_each():
+    rng = np.random.default_rng(6)
+    worth = rng.normal(5, 1, (30, 6))
+    worth[rng.random(worth.shape) < 0.2] = np.nan
+    worth[:, 3], worth[:, 4] = 0.7, np.nan
+    for unknown in (0, 4):
+        labels = (rng.random(30) < 0.3).astype(float)
+        labels[:unknown] = np.nan
+        orders = labels[np.stack([rng.permutation(30) for _ in range(50)])]
+        one_by_one = [mean_differences(worth, np.tile(own[:, None], 6))[1] for own in orders]
+        np.testing.assert_allclose(permuted_z(worth, orders), one_by_one, atol=1e-9)
+
+
 def test_p_values_agree_with_scipy_and_are_corrected_for_all():
     rng = np.random.default_rng(2)
     labels = np.tile((rng.random((40, 1)) < 0.4).astype(float), 3)
     worth = rng.normal(size=(40, 3))
     worth[:, 0] += 0.8 * labels[:, 0]
-    result = associations(worth, labels, np.arange(40), permutations=2000)
+    result = associations(worth, labels[:, :1], np.zeros(3, int), np.arange(40), permutations=2000)
     for t in range(3):
         groups = worth[labels[:, t] == 1, t], worth[labels[:, t] == 0, t]
         p = stats.permutation_test(
@@ -734,8 +743,9 @@ def test_under_no_association_one_in_twenty_searches_reports_anything():
     for seed in range(120):
         of_patients = rng.normal(size=(20, 12))[groups]
         worth = of_patients + 0.3 * rng.normal(size=(40, 12)) + rng.normal(size=(40, 1))
-        labels = np.repeat((rng.random(20) < 0.4).astype(float)[groups][:, None], 12, axis=1)
-        alarms += bool(np.nanmin(associations(worth, labels, groups, permutations=100, seed=seed).p_corrected) <= 0.05)
+        labels = (rng.random(20) < 0.4).astype(float)[groups][:, None]
+        result = associations(worth, labels, np.zeros(12, int), groups, permutations=100, seed=seed)
+        alarms += bool(np.nanmin(result.p_corrected) <= 0.05)
     assert stats.binomtest(alarms, 120, 0.05).pvalue > 0.01
 
 
@@ -767,7 +777,7 @@ def test_the_best_windows_do_not_overlap_by_half():
 def test_what_is_as_wide_as_a_cell_lies_whole_in_a_square():
     for frame, cells in (((24, 24), 12), ((64, 64), 12), ((70, 50), 9), ((224, 224), 12)):
         squares = Squares.over(frame, cells)
-        masks = squares.masks(np.arange(len(squares.corners)))
+        masks = squares.masks
         assert masks.sum((1, 2)).tolist() == [squares.side**2] * len(masks)
         size = int(min(frame) / cells)
         integral = np.cumsum(np.cumsum(np.pad(masks, ((0, 0), (1, 0), (1, 0))), 1), 2)
@@ -792,8 +802,7 @@ def test_the_strongest_square_is_one_that_no_mark_touches():
     assert set(own[[1, 3], 2]) <= {0, 2}
     for row in range(4):
         touched = [
-            bool((square & masks[[of // 2 for of in own[row] if of % 2 == 0]]).any())
-            for square in squares.masks(np.arange(len(free[0])))
+            bool((square & masks[[of // 2 for of in own[row] if of % 2 == 0]]).any()) for square in squares.masks
         ]
         np.testing.assert_array_equal(free[row], np.logical_not(touched))
     worth = rng.normal(size=free.shape)
@@ -840,12 +849,19 @@ def test_statistics_of_whole_images_leave_out_what_is_marked():
     recipient, donor = torch.full((1, 1, 8, 8), 0.2), torch.full((1, 1, 8, 8), 0.3)
     free, given = torch.ones(1, 1, 8, 8, dtype=torch.bool), torch.ones(1, 1, 8, 8, dtype=torch.bool)
     donor[..., :4], given[..., :4] = 0.9, False
-    torch.testing.assert_close(brightness(recipient, donor, free, given), torch.full((1, 1, 8, 8), 0.3))
+    torch.testing.assert_close(
+        STATISTICS["overall brightness"].change(recipient, donor, free, given), torch.full((1, 1, 8, 8), 0.3)
+    )
     torch.manual_seed(0)
     noisy = donor + 0.05 * torch.randn(donor.shape)
-    changed = fine_texture(recipient, noisy, free, given)
-    assert (changed[..., :4] == 0.2).all()
-    assert changed[..., 4:].std() > 0.02
+    masks = np.zeros((2, 8, 8), bool)
+    masks[0, :, :2] = masks[1, :2] = True  # of the class, and of another
+    marks = MarkedPairs(np.array([0, 0]), np.array([1, 0]), masks, (8, 8))
+    exchange = WholeImage(STATISTICS["fine texture (noise, sharpness)"], marks, np.array([[0], [1]]), 1)
+    for rows, onto in ((0, 1), (1, 0)):  # marked on the donor, marked on the recipient
+        changed = exchange(recipient, noisy, np.array([rows]), np.array([onto]))
+        assert (changed[..., :2] == 0.2).all()
+        assert changed[..., 2:].std() > 0.02
 
 
 def test_pixels_that_are_left_for_a_statistic_say_nothing_of_the_label():
@@ -856,7 +872,8 @@ def test_pixels_that_are_left_for_a_statistic_say_nothing_of_the_label():
     images = torch.full((2, 1, 8, 8), 0.1)
     images[..., 4:] = 0.5
     recipients, rows, onto = torch.full((2, 1, 8, 8), 0.3), np.array([0, 1]), np.array([1, 1])
-    own = WholeImage(brightness, marks, np.array([[0], [1]]))(recipients, images, rows, onto)
-    borrowed = WholeImage(brightness, marks, np.array([[0], [0]]))(recipients, images, rows, onto)
+    level = STATISTICS["overall brightness"]
+    own = WholeImage(level, marks, np.array([[0], [1]]), 0)(recipients, images, rows, onto)
+    borrowed = WholeImage(level, marks, np.array([[0], [0]]), 0)(recipients, images, rows, onto)
     assert own[0].mean() != pytest.approx(float(own[1].mean()))
     torch.testing.assert_close(borrowed[0], borrowed[1])

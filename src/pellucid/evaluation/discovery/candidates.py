@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
 from pellucid.evaluation.discovery.content.whole_image import STATISTICS, WholeImage
 from pellucid.evaluation.discovery.content.windows import BANDS
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
@@ -43,10 +42,8 @@ class Candidate:
             which counts.
         region: boolean (H, W), where it is.
         squares: where a thing at varying places may lie, one for each exchange; None of other kinds.
-        features: (N, F), numbers of each image that may stand for it, NaN where an image has none; None without.
-        feature_names: F of them.
+        boxes: where it lies on each image, where that is known beforehand.
         takes_part: boolean (N,), the images that can be tested for it; None for all.
-        by_exchange: whether it is tested by what its exchange moves, too, and not by its features alone.
     """
 
     kind: Kind
@@ -55,10 +52,30 @@ class Candidate:
     exchanges: tuple[Exchange, ...]
     region: Masks
     squares: Squares | None = None
-    features: FloatArray | None = None
-    feature_names: tuple[str, ...] = ()
+    boxes: Boxes | None = None
     takes_part: Masks | None = None
-    by_exchange: bool = True
+
+
+@dataclass(frozen=True, eq=False)
+class Boxes:
+    """A square of each image.
+
+    Attributes:
+        corners: (N, 2), row and column of its upper left corner; −1 where an image has none.
+        side: in pixels.
+        frame: H and W.
+    """
+
+    corners: Rows
+    side: int
+    frame: tuple[int, int]
+
+    def masks(self, rows: Rows) -> Masks:
+        """Boolean (n, H, W), the squares of some images."""
+        down, across = np.arange(self.frame[0])[None, :, None], np.arange(self.frame[1])[None, None, :]
+        top, left = (self.corners[rows, axis, None, None] for axis in (0, 1))
+        masks: Masks = (down >= top) & (down < top + self.side) & (across >= left) & (across < left + self.side)
+        return masks & (top >= 0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,28 +101,26 @@ class Squares:
         corners = np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 2).astype(np.int64)
         return cls(corners, side, frame)
 
-    def masks(self, places: Rows) -> Masks:
-        """Boolean (n, H, W), squares by number; nothing where it is −1."""
-        down, across = np.arange(self.frame[0])[None, :, None], np.arange(self.frame[1])[None, None, :]
-        top, left = (self.corners[places, axis, None, None] for axis in (0, 1))
-        masks: Masks = (down >= top) & (down < top + self.side) & (across >= left) & (across < left + self.side)
-        return masks & (places >= 0)[:, None, None]
+    def boxes(self, places: Rows) -> Boxes:
+        """Squares by number as those of images; none where it is −1."""
+        return Boxes(np.where(places[:, None] >= 0, self.corners[places], -1), self.side, self.frame)
+
+    @cached_property
+    def masks(self) -> Masks:
+        """Each of them, boolean (R, H, W)."""
+        return self.boxes(np.arange(len(self.corners))).masks(np.arange(len(self.corners)))
 
     @cached_property
     def windows(self) -> tuple[Window, ...]:
         """Each of them on every image."""
-        return tuple(Window.fixed(mask) for mask in self.masks(np.arange(len(self.corners))))
-
-    def of_images(self, places: Rows) -> Window:
-        """What lies in the square `places` (N,) of each image."""
-        return Window(lambda rows: self.masks(places[rows]))
+        return tuple(Window.fixed(mask) for mask in self.masks)
 
     def free_of_marks(self, samples: Samples, column: int) -> Masks:
         """Boolean (N, R), the squares of each image that touch no mark of the class.
 
         What is marked on one of the other label counts as well, so that what is left says nothing of the label.
         """
-        masks = self.masks(np.arange(len(self.corners))).reshape(len(self.corners), -1).astype(np.float32)
+        masks = self.masks.reshape(len(self.corners), -1).astype(np.float32)
         rows = np.flatnonzero(samples.marks.columns == column)
         free = np.ones((len(samples), len(self.corners)), bool)
         for start in range(0, len(rows), 128):
@@ -208,45 +223,42 @@ class Places:
     """
 
     def __init__(self, samples: Samples, column: int) -> None:
-        self.column = column
-        self.cover: Masks = np.zeros((len(samples), *samples.frame), bool)
-        for rows in marks_left_out(samples, column).T:
-            self.cover |= samples.marks.of_images(rows, column)
+        self.column, self.count = column, len(samples)
+        self.marks, self.left_out = samples.marks, marks_left_out(samples, column)
         marked = samples.marks.is_marked(*samples.labels.shape)[:, column]
         usual = samples.marks.usual(column)
         self.usual: Masks = np.nan_to_num(usual) >= COMMON if marked.any() else np.zeros(samples.frame, bool)
         # a positive that nobody marked may have the finding where it usually is
         self.unmarked: Masks = (samples.labels[:, column] == 1) & ~marked & bool(marked.any())
 
-    def features_of(self, features: ImageFeatures, name: str, window: Masks, everywhere: FloatArray) -> FloatArray:
-        """Features (N, F) of a window (H, W) from those of `ImageFeatures.of_windows`, NaN without a part."""
-        return features.without(everywhere, window, self.cover, self.takes_part(name, window))
+    def cover(self, rows: Rows) -> Masks:
+        """Boolean (n, H, W), what is cut out of some images."""
+        return np.asarray(np.any([self.marks.of_images(of, self.column) for of in self.left_out[rows].T], axis=0))
 
-    def takes_part(self, name: str, window: Masks) -> Masks:
-        """Boolean (N,), the images of which nothing of a window (H, W) is cut out, or of a band no more than little."""
+    def takes_part(self, name: str, window: Masks, cover: Masks) -> Masks:
+        """Boolean (N,), the images of which nothing of a window (H, W) is cut out, or of a band no more than little.
+
+        Args:
+            name: of the window.
+            window: boolean (H, W).
+            cover: of all images, as `cover` gives it.
+        """
         most = MOST_MARKED if name in BANDS else 0.0
-        takes: Masks = self.cover[:, window].mean(1) <= most
+        takes: Masks = cover[:, window].mean(1) <= most
         return takes & ~(self.unmarked & bool((window & self.usual).any()))
 
-    def candidate(
-        self, name: str, window: Masks, features: FloatArray | None, shared: dict[bytes, Window]
-    ) -> Candidate:
+    def exchange(self, window: Masks) -> Window:
+        """What images show in a window (H, W), of which what is marked is cut out."""
+        return Window(lambda rows: window & ~self.cover(rows))
+
+    def candidate(self, name: str, window: Masks, cover: Masks, shared: dict[bytes, Window]) -> Candidate:
         """What images show in one window (H, W); exchanges that are the same for every class are `shared`."""
-        if self.cover[:, window].any():
-            exchange = Window(lambda rows: window & ~self.cover[rows])
+        if cover[:, window].any():
+            exchange = self.exchange(window)
         else:
             exchange = shared.setdefault(window.tobytes(), Window.fixed(window))
-        takes_part = self.takes_part(name, window)
-        return Candidate(
-            "place",
-            name,
-            self.column,
-            (exchange,),
-            window,
-            features=features,
-            feature_names=FEATURES,
-            takes_part=takes_part,
-        )
+        takes_part = self.takes_part(name, window, cover)
+        return Candidate("place", name, self.column, (exchange,), window, takes_part=takes_part)
 
 
 def at_varying_places(samples: Samples, column: int, squares: Squares) -> Candidate:
@@ -258,19 +270,7 @@ def at_varying_places(samples: Samples, column: int, squares: Squares) -> Candid
 def whole_images(samples: Samples, column: int) -> list[Candidate]:
     """The statistics of whole images, for one class."""
     everywhere, left_out = np.ones(samples.frame, bool), marks_left_out(samples, column)
-    every = []
-    for name, (measure, change) in STATISTICS.items():
-        exchange = WholeImage(change, samples.marks, left_out)
-        values = exchange.measured(samples.pixels, measure)
-        every.append(
-            Candidate(
-                "whole image",
-                name,
-                column,
-                (exchange,),
-                everywhere,
-                features=values[:, None],
-                feature_names=(name,),
-            )
-        )
-    return every
+    return [
+        Candidate("whole image", name, column, (WholeImage(statistic, samples.marks, left_out, column),), everywhere)
+        for name, statistic in STATISTICS.items()
+    ]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.evaluation.discovery.candidates import Candidate, Places, Squares, at_varying_places, whole_images
-from pellucid.evaluation.discovery.description import FEWEST, change_of_share, difference_of, share_of_gap
+from pellucid.evaluation.discovery.candidates import Candidate, Places, Squares, at_varying_places
+from pellucid.evaluation.discovery.description import FEWEST, difference_of
+from pellucid.evaluation.discovery.features import Features
+from pellucid.evaluation.discovery.mediation import mediated, ways
 from pellucid.evaluation.discovery.metadata import worth_of_column
 from pellucid.evaluation.discovery.run import InOrder
 from pellucid.evaluation.discovery.search import RESAMPLES, Search, test_exchanges
+from pellucid.evaluation.discovery.shares import share_estimate, shares_by_feature, shares_of_worth
 from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 
     from pellucid.evaluation.discovery.results import Discovery
     from pellucid.evaluation.discovery.samples import Rows, Samples
-    from pellucid.evaluation.discovery.search import Tested
     from pellucid.evaluation.discovery.settings import DiscoverySettings
     from pellucid.evaluation.discovery.suspect import Suspect
     from pellucid.evaluation.metrics.bootstrap import FloatArray
@@ -67,12 +69,9 @@ def compare_discoveries(
     bootstrap = Bootstrap(samples.patients.tolist(), RESAMPLES)
     search = Search(InOrder.of(model, samples.classes), samples, plan, store, key, batch_size)
 
-    def test(every: list[Candidate]) -> list[Tested]:
-        return test_exchanges(search, second, every)
-
-    worths, reasons = _worths(olds, samples, (first, second), plan, test)
+    worths, reasons = _measured(olds, search, (first, second), bootstrap)
     places = sorted(worths)
-    corrected = dict(zip(places, holm([worths[place][2] for place in places]), strict=True))
+    corrected = dict(zip(places, holm([worths[place].p for place in places]), strict=True))
     same = before.ids == samples.ids and before.odds is not None
     former = _odds_in_order(before, samples) if same else None
     records = []
@@ -88,21 +87,16 @@ def compare_discoveries(
                 if former is not None
             ]
         if place in worths:
-            rows, worth, p = worths[place]
-            draws = bootstrap.take(rows)
-            share = share_of_gap(worth, labels[rows], odds[rows], draws)
+            now = worths[place]
+            p = now.p
+            share = share_estimate(now.shares, now.n)
             change = _unknown("the images of before are others, or were drawn otherwise")
-            if (
-                former is not None
-                and old.tested_rows is not None
-                and old.tested_worth is not None
-                and np.array_equal(old.tested_rows, rows)
-            ):
-                # by the same exchange as now, where a feature stands for it
-                share_before = share_of_gap(old.tested_worth, labels[rows], former[rows, column], draws)
-                change = change_of_share(
-                    (old.tested_worth, former[rows, column]), (worth, odds[rows]), labels[rows], draws
-                )
+            earlier = now.in_another(old)
+            if former is not None and earlier is not None:
+                # by the same exchange as now
+                shares = now.shares_of(earlier, labels, former[:, column], bootstrap)
+                share_before = share_estimate(shares, now.n)
+                change = share_estimate(now.shares - shares, now.n)
         records.append(
             {
                 "number": old.number,
@@ -129,48 +123,109 @@ def compare_discoveries(
     return plain
 
 
-def _worths(
-    olds: Sequence[Suspect],
-    samples: Samples,
-    halves: tuple[Rows, Rows],
-    plan: DiscoverySettings,
-    test: Callable[[list[Candidate]], list[Tested]],
-) -> tuple[dict[int, tuple[Rows, FloatArray, float]], dict[int, str]]:
-    """By a suspect's place in the list its images, what each is worth now, and p; or why that cannot be told."""
-    worths: dict[int, tuple[Rows, FloatArray, float]] = {}
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """A suspect of before, measured in the network of now.
+
+    Attributes:
+        rows: (D,), the images that it was tested on.
+        moved: (N,), what an exchange moved on each, NaN where none was made.
+        shares: (1 + R,), as `shares_of_worth` gives them.
+        n: images behind them.
+        p: of the test alone.
+        feature: (N,), what stands for it; None without one.
+    """
+
+    rows: Rows
+    moved: FloatArray
+    shares: FloatArray
+    n: int
+    p: float
+    feature: FloatArray | None = None
+
+    def shares_of(self, moved: FloatArray, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
+        """Its shares (1 + R,) where the exchange moves the answers otherwise."""
+        if self.feature is None:
+            return shares_of_worth(moved, labels, odds, bootstrap)
+        return shares_by_feature(self.feature, moved, labels, odds, bootstrap)
+
+    def in_another(self, old: Suspect) -> FloatArray | None:
+        """What the same exchanges moved (N,) in the network of before; None where others were made."""
+        if old.tested_rows is None or old.tested_worth is None or not np.array_equal(old.tested_rows, self.rows):
+            return None
+        moved = np.full(len(self.moved), math.nan)
+        moved[self.rows] = old.tested_worth
+        return moved if np.array_equal(np.isnan(moved), np.isnan(self.moved)) else None
+
+
+def _measured(
+    olds: Sequence[Suspect], search: Search, halves: tuple[Rows, Rows], bootstrap: Bootstrap
+) -> tuple[dict[int, Measured], dict[int, str]]:
+    """By a suspect's place in the list what it is now, or why that cannot be told."""
+    samples, plan = search.samples, search.settings
+    measured: dict[int, Measured] = {}
     reasons: dict[int, str] = {}
     every: dict[int, Candidate] = {}
+    carried: dict[int, int] = {}
+
+    def keep(place: int, column: int, worth: FloatArray, rows: Rows, p: float) -> None:
+        shares = shares_of_worth(worth, samples.labels[:, column], samples.odds[:, column], bootstrap)
+        n = int((~np.isnan(worth) & ~np.isnan(samples.labels[:, column])).sum())
+        measured[place] = Measured(rows, worth, shares, n, p)
+
     for place, old in enumerate(olds):
-        if old.class_name not in samples.classes:
-            reasons[place] = f"this network has no class {old.class_name}"
+        reason = _cannot_be_told(old, samples)
+        if reason is not None:
+            reasons[place] = reason
             continue
         column = samples.classes.index(old.class_name)
         if old.kind == "metadata":
-            name = str(old.details["column"])
-            if name in samples.columns:
-                worth, p = worth_of_column(samples, name, column, *halves, plan)
-                worths[place] = halves[1], worth[halves[1]], p
-            else:
-                reasons[place] = f"these images have no column {name}"
-        elif old.region.shape != samples.frame:
-            sizes = [" × ".join(map(str, size)) for size in (old.region.shape, samples.frame)]
-            reasons[place] = f"it was found at {sizes[0]} pixels, and this network takes {sizes[1]}"
+            worth, p = worth_of_column(samples, str(old.details["column"]), column, *halves, plan)
+            rows = halves[1]
+            keep(place, column, np.where(np.isin(np.arange(len(samples)), rows), worth, math.nan), rows, p)
+        elif "feature" in old.details:
+            carried[place] = column
         else:
             every[place] = _candidate(old, samples, column, plan.cells)
     if every:
-        tested = test(list(every.values()))
-        worths |= {place: (one.donors, one.worth, one.p) for place, one in zip(every, tested, strict=True)}
-    return worths, reasons
+        tested, _ = test_exchanges(search, halves[1], list(every.values()))
+        for place, one in zip(every, tested, strict=True):
+            keep(place, one.candidate.column, one.worth, one.rows, one.p)
+    if carried:
+        made = Features(samples, plan.cells)
+        features = [made.of_suspect(olds[place], column) for place, column in carried.items()]
+        answer = mediated(search, made, features, [ways(one, samples) for one in features], "features")
+        for i, (place, column) in enumerate(carried.items()):
+            carrier = answer.carriers[i]
+            if carrier is None:
+                reasons[place] = "too few of these images have it, or lack it"
+                continue
+            labels, values = samples.labels[:, column], carrier.values
+            rows = np.flatnonzero(~np.isnan(values) & ~np.isnan(labels))
+            shares = carrier.shares(labels, samples.odds[:, column], bootstrap)
+            measured[place] = Measured(rows, carrier.effect, shares, len(rows), float(answer.p[i]), values)
+    return measured, reasons
+
+
+def _cannot_be_told(old: Suspect, samples: Samples) -> str | None:
+    if old.class_name not in samples.classes:
+        return f"this network has no class {old.class_name}"
+    if old.kind == "metadata":
+        name = str(old.details["column"])
+        return None if name in samples.columns else f"these images have no column {name}"
+    if old.region.shape != samples.frame:
+        sizes = [" × ".join(map(str, size)) for size in (old.region.shape, samples.frame)]
+        return f"it was found at {sizes[0]} pixels, and this network takes {sizes[1]}"
+    return None
 
 
 def _candidate(old: Suspect, samples: Samples, column: int, cells: int) -> Candidate:
     """What was exchanged to test a suspect."""
     if old.kind == "patch":
         return at_varying_places(samples, column, Squares.over(samples.frame, cells))
-    if old.kind == "whole image":
-        return next(one for one in whole_images(samples, column) if one.name == old.name)
     mask = old.region if old.window is None else old.window
-    return Places(samples, column).candidate(old.name, mask, None, {})
+    places = Places(samples, column)
+    return places.candidate(old.name, mask, places.cover(np.arange(len(samples))), {})
 
 
 def _odds_in_order(before: Discovery, samples: Samples) -> FloatArray:

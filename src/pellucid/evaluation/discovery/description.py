@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.content.windows import BANDS, place_in_words
+from pellucid.evaluation.discovery.candidates import Boxes
+from pellucid.evaluation.discovery.content.whole_image import can_be_undone
+from pellucid.evaluation.discovery.content.windows import place_in_words
+from pellucid.evaluation.discovery.features import NAMED
 from pellucid.evaluation.discovery.presence import around, otsu, square, where_it_differs
 from pellucid.evaluation.discovery.samples import COMMON
 from pellucid.evaluation.discovery.search import RESAMPLES
+from pellucid.evaluation.discovery.shares import share_estimate, shares_of_worth
 from pellucid.evaluation.discovery.suspect import Consequence, Effect, Prevalence, Suspect, WorstGroup
 from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.differences import paired_difference
@@ -45,72 +49,10 @@ MARGIN = 2
 """Pixels around a region that its mean shows."""
 FEWEST = 10
 """Positives, and negatives, from which on there are figures of them."""
+UNDONE = "it cannot be undone"
+"""Why something cannot be taken away."""
 FLIPS = 2000
 """Ways to turn the signs of changes, for a p value."""
-
-
-def share_of_gap(
-    worth: FloatArray,
-    labels: FloatArray,
-    odds: FloatArray,
-    bootstrap: Bootstrap,
-    slopes: FloatArray | None = None,
-) -> Estimate:
-    """The part of the distance between positives and negatives that goes through a suspect, with its interval.
-
-    Args:
-        worth: (D,), what each image is worth to the class; NaN where it takes no part.
-        labels: (D,), 0 or 1, NaN where unknown.
-        odds: (D,), the log-odds of the class.
-        bootstrap: over the D images.
-        slopes: one for each of its resamples, where the worth is what a feature adds: what one unit of it adds there,
-            as a multiple of what it adds.
-    """
-    shares = _shares(worth, labels, odds, bootstrap)
-    if slopes is not None:
-        shares[1:] *= slopes
-    return _estimate_of(shares, int((~np.isnan(worth) & ~np.isnan(labels)).sum()))
-
-
-def change_of_share(
-    before: tuple[FloatArray, FloatArray], now: tuple[FloatArray, FloatArray], labels: FloatArray, bootstrap: Bootstrap
-) -> Estimate:
-    """How much larger the share is in one network than it was in another, on the same images.
-
-    Args:
-        before: worth and log-odds (D,) in the other network.
-        now: the same in this one.
-        labels: (D,), 0 or 1, NaN where unknown.
-        bootstrap: over the D images.
-    """
-    shares = [_shares(worth, labels, odds, bootstrap) for worth, odds in (before, now)]
-    n = int((~np.isnan(before[0]) & ~np.isnan(now[0]) & ~np.isnan(labels)).sum())
-    return _estimate_of(shares[1] - shares[0], n)
-
-
-def _shares(worth: FloatArray, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
-    """The share over all images, and after it in each resample."""
-    weights = np.concatenate([np.ones((1, len(worth))), bootstrap.weights.astype(np.float64)])
-
-    def difference(values: FloatArray) -> FloatArray:
-        is_known = ~np.isnan(values) & ~np.isnan(labels)
-        means = []
-        for value in (1, 0):
-            own = np.where(is_known & (labels == value), 1.0, 0.0)
-            with np.errstate(invalid="ignore", divide="ignore"):
-                means.append((weights @ (own * np.nan_to_num(values))) / (weights @ own))
-        return np.asarray(means[0] - means[1])
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(difference(worth) / difference(odds))
-
-
-def _estimate_of(shares: FloatArray, n: int) -> Estimate:
-    drawn_shares = shares[1:][np.isfinite(shares[1:])]
-    if not math.isfinite(shares[0]) or len(drawn_shares) < len(shares[1:]) / 2:
-        return Estimate(math.nan, math.nan, math.nan, n, "too few positives or negatives")
-    low, high = np.quantile(drawn_shares, [0.025, 0.975])
-    return Estimate(float(shares[0]), float(low), float(high), n)
 
 
 def describe(
@@ -134,7 +76,6 @@ def describe(
     present = arrays["worth"] > otsu(arrays["worth"])
     is_known = ~np.isnan(arrays["worth"])
     own = replace(samples, labels=np.where(is_known[:, None], samples.labels, math.nan))  # others are in no group
-    of_square = None if one.squares is None else arrays["squares"].astype(np.int64)
     bootstrap = Bootstrap(samples.patients.tolist(), RESAMPLES)
     region = one.region
     if one.kind == "place":
@@ -144,12 +85,14 @@ def describe(
     without = order[~present[order] & is_known[order]][::-1][:SHOWN]
     boxes: dict[str, tuple[Box, ...]] = {}
     frame = mean_patch = mean_without = None
-    if one.squares is not None and of_square is not None:
-        corners, side = one.squares.corners[of_square], one.squares.side
+    if one.kind == "patch":
+        own_box = one.squares or one.boxes
+        assert own_box is not None
+        side, corners = own_box.side, arrays["corners"].astype(np.int64)
         boxes = {samples.ids[i]: (square(corners[i], side),) for i in np.flatnonzero(present)}
         frame = square(corners[exemplars[0]], side) if len(exemplars) else None
         mean_patch, mean_without = (_mean_of_own(samples, corners, side, rows) for rows in (exemplars, without))
-        region = np.asarray(one.squares.masks(np.unique(of_square[present])).any(0))
+        region = np.asarray(Boxes(corners, side, samples.frame).masks(np.flatnonzero(present)).any(0))
     elif one.kind == "place":
         frame = around(region, MARGIN)
         boxes = {samples.ids[i]: (around(region, 0),) for i in np.flatnonzero(present)}
@@ -158,8 +101,9 @@ def describe(
     usual = samples.marks.usual(column)
     overlap = float((usual[region] >= COMMON).mean()) if region.any() and not np.isnan(usual).any() else math.nan
     judged = arrays["neutral_rows"].astype(np.int64), arrays["neutral"][:, column]
-    consequences, worst = consequences_of(own, column, present, bootstrap, thresholds[column], judged)
-    title = one.name if one.kind != "place" or one.name in BANDS else place_in_words(region)
+    answers = judged if len(judged[0]) else UNDONE
+    consequences, worst = consequences_of(own, column, present, bootstrap, thresholds[column], answers)
+    title = one.name if one.kind != "place" or one.name in NAMED else place_in_words(region)
     return Suspect(
         number=number,
         kind=one.kind,
@@ -186,12 +130,12 @@ def describe(
         mean_patch=mean_patch,
         mean_without=mean_without,
         window=one.region if one.kind == "place" else None,
-        tested_rows=tested.donors,
-        tested_worth=tested.exchanged,
+        tested_rows=tested.rows,
+        tested_worth=tested.measured[tested.rows],
         details={
             "z": tested.z,
-            **({} if tested.carrier is None else _feature_of(tested.carrier, otsu(arrays["worth"]))),
-            "tested_images": len(tested.donors) if tested.carrier is None else tested.carrier.images,
+            **({} if tested.carrier is None else _feature_of(tested.carrier)),
+            "tested_images": len(tested.rows),
             "judged": len(judged[0]),
             "judged_positives": int((samples.labels[judged[0], column] == 1).sum()),
         },
@@ -200,12 +144,13 @@ def describe(
     )
 
 
-def _feature_of(carrier: Carrier, cut: float) -> dict[str, float | str | bool]:
+def _feature_of(carrier: Carrier) -> dict[str, float | str | bool]:
     """By which feature an image has it: above the cut where `feature_more` is true, below it otherwise."""
     return {
-        "feature": carrier.name,
-        "feature_more": carrier.slope.value > 0,
-        "feature_cut": carrier.feature(cut),
+        "feature": carrier.feature.name,
+        "place": carrier.feature.place,
+        "feature_more": carrier.slope > 0,
+        "feature_cut": carrier.cut(),
     }
 
 
@@ -233,23 +178,20 @@ def _effects(
     column = tested.candidate.column
     means, ps = {}, {}
     for name in ("taken", "put"):
+        undone = name == "put" or can_be_undone(tested.candidate.exchanges[0])
         rows = arrays[f"{name}_rows"].astype(np.int64)
         ps[name] = [sign_flip_p(values, samples.patients[rows]) for values in arrays[name].T]
         draws = bootstrap.take(rows)
         means[name] = [
             mean_over_images(arrays[name][:, k], draws).estimate()
             if len(rows)
-            else Estimate(math.nan, math.nan, math.nan, 0, "no image has it, or all have")
+            else Estimate(math.nan, math.nan, math.nan, 0, "no image has it, or all have" if undone else UNDONE)
             for k in range(len(samples.classes))
         ]
-    donors = tested.donors
-    share = share_of_gap(
-        tested.worth,
-        samples.labels[donors, column],
-        samples.odds[donors, column],
-        bootstrap.take(donors),
-        None if tested.carrier is None else tested.carrier.slopes,
-    )
+    of_class = samples.labels[:, column], samples.odds[:, column], bootstrap
+    by = tested.carrier
+    shares = shares_of_worth(tested.worth, *of_class) if by is None else by.shares(*of_class)
+    share = share_estimate(shares, int((~np.isnan(tested.worth) & ~np.isnan(of_class[0])).sum()))
     other = Estimate(math.nan, math.nan, math.nan, 0, "tested for another class")
     effects = [
         Effect(
@@ -305,7 +247,7 @@ def consequences_of(
     present: Masks,
     bootstrap: Bootstrap,
     threshold: float,
-    judged: tuple[Rows, FloatArray] | None,
+    judged: tuple[Rows, FloatArray] | str,
 ) -> tuple[tuple[Consequence, ...], WorstGroup | None]:
     """What follows for one class: its figures with the suspect, without it, and with it taken away.
 
@@ -315,7 +257,7 @@ def consequences_of(
         present: boolean (N,), which have the suspect.
         bootstrap: over all images.
         threshold: the probability from which on the class is predicted.
-        judged: some images, and their log-odds (n,) with the suspect taken away; None where it cannot be.
+        judged: some images, and their log-odds (n,) with the suspect taken away; why not where it cannot be.
     """
     name, truth, odds = samples.classes[column], samples.labels[:, column], samples.odds[:, column]
     cut = math.log(threshold / (1 - threshold)) if 0 < threshold < 1 else 0.0
@@ -324,8 +266,8 @@ def consequences_of(
         return _figures(scores, truth[rows], cut, bootstrap.take(rows))
 
     sets = [figures(rows, odds[rows]) for rows in (np.flatnonzero(present), np.flatnonzero(~present))]
-    nothing = Estimate(math.nan, math.nan, math.nan, 0, "a column of metadata cannot be exchanged")
-    paired = None if judged is None else [figures(judged[0], odds[judged[0]]), figures(*judged)]
+    nothing = Estimate(math.nan, math.nan, math.nan, 0, judged if isinstance(judged, str) else None)
+    paired = None if isinstance(judged, str) else [figures(judged[0], odds[judged[0]]), figures(*judged)]
     consequences = []
     for metric in sets[0]:
         with_it, without = (of[metric] for of in sets)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.metrics.bootstrap import chunks
-
 if TYPE_CHECKING:
     import numpy.typing as npt
 
@@ -119,6 +117,7 @@ def permuted_within(groups: npt.NDArray[np.int64], labels: FloatArray, count: in
 def associations(
     worth: FloatArray,
     labels: FloatArray,
+    columns: npt.NDArray[np.int64],
     groups: npt.NDArray[np.int64],
     *,
     two_sided: bool = False,
@@ -132,7 +131,8 @@ def associations(
 
     Args:
         worth: (D, T), how much each of D images is worth to the class of the test; NaN where it takes no part.
-        labels: (D, T), 0 or 1, NaN where unknown.
+        labels: (D, K), 0 or 1, NaN where unknown.
+        columns: (T,), the class of each test.
         groups: (D,), the number of each image's patient.
         two_sided: ask whether it is another one there, higher or lower.
         permutations: of the labels.
@@ -141,19 +141,49 @@ def associations(
     Source:
         P. Westfall, S. Young: Resampling-Based Multiple Testing, 1993, algorithm 2.8 (step-down maxT).
     """
-    difference, z = mean_differences(worth, labels)
+    difference, z = mean_differences(worth, labels[:, columns])
     orders = permuted(groups, permutations, seed)
     drawn_z = np.full((permutations, worth.shape[1]), -np.inf)
-    for part in chunks(permutations, worth.size):
-        drawn_z[part] = np.nan_to_num(mean_differences(worth, labels[orders[part]])[1], nan=-np.inf)
+    for column in np.unique(columns):
+        own = columns == column
+        drawn_z[:, own] = np.nan_to_num(permuted_z(worth[:, own], labels[orders, column]), nan=-np.inf)
     size = np.abs(z) if two_sided else z
     if two_sided:
         drawn_z = np.where(np.isinf(drawn_z), drawn_z, np.abs(drawn_z))
-    usable = np.flatnonzero(~np.isnan(z))
-    p, corrected = (np.full(len(z), np.nan) for _ in range(2))
-    p[usable] = (1 + (drawn_z[:, usable] >= size[usable]).sum(0)) / (permutations + 1)
+    return Association(difference, z, *stepped_down(size, drawn_z))
+
+
+def permuted_z(worth: FloatArray, labels: FloatArray) -> FloatArray:
+    """The z of `mean_differences`, (P, T), of worth (D, T) under P orders of one class's labels (P, D)."""
+    part = ~np.isnan(worth)
+    values = np.where(part, worth - np.nanmean(np.where(part.any(0), worth, 0.0), axis=0), 0.0)
+    is_known = ~np.isnan(labels)
+    hits = np.where(is_known, labels, 0.0)
+    everywhere = is_known.all()
+    known = np.ones((1, len(worth))) if everywhere else is_known.astype(np.float64)
+    weights = part.astype(np.float64)
+    count, total, squares = known @ weights, known @ values, known @ values**2
+    positives, sums = hits @ weights, hits @ values
+    negatives = count - positives
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / count
+        variance = np.maximum(squares - count * mean**2, 0.0) / (count - 1)
+        deviation = np.sqrt(variance * count / (positives * negatives))
+        z = (sums - positives * mean) * count / (positives * negatives) / deviation
+    return np.where((positives >= 2) & (negatives >= 2) & (deviation > ROUNDING), z, np.nan)
+
+
+def stepped_down(size: FloatArray, drawn: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """P of each of T tests alone, and of all together, from how large each is (T,) and by chance (R, T); NaN of NaN.
+
+    Source:
+        P. Westfall, S. Young: Resampling-Based Multiple Testing, 1993, algorithm 2.8 (step-down maxT).
+    """
+    p, corrected = (np.full(len(size), np.nan) for _ in range(2))
+    usable = np.flatnonzero(~np.isnan(size))
+    p[usable] = (1 + (drawn[:, usable] >= size[usable] - ROUNDING).sum(0)) / (len(drawn) + 1)
     order = usable[np.argsort(-size[usable], kind="stable")]
-    largest = np.maximum.accumulate(drawn_z[:, order[::-1]], axis=1)[:, ::-1]
-    steps = (1 + (largest >= size[order]).sum(0)) / (permutations + 1)
+    largest = np.maximum.accumulate(drawn[:, order[::-1]], axis=1)[:, ::-1]
+    steps = (1 + (largest >= size[order] - ROUNDING).sum(0)) / (len(drawn) + 1)
     corrected[order] = np.maximum.accumulate(steps) if len(order) else steps
-    return Association(difference, z, p, corrected)
+    return p, corrected

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.candidates import strongest
+from pellucid.evaluation.discovery.candidates import Boxes, strongest
+from pellucid.evaluation.discovery.content.whole_image import can_be_undone
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.presence import otsu
 
@@ -32,7 +33,8 @@ def worth_of_images(
     """What a candidate is worth to its class on each donor, and where it lies if it lies at varying places.
 
     Returns:
-        `worth` (D,), NaN where it takes no part, and of what lies at varying places `squares` (D,), −1 without one.
+        `worth` (D,), NaN where it takes no part, and of what lies at varying places `corners` (D, 2) of its squares, −1
+        without one.
     """
     odds = exchanged_log_odds(model, samples.pixels, pairs, candidate.exchanges, samples.task, batch_size=batch_size)
     effects = pairs.centred(odds[..., candidate.column])
@@ -40,29 +42,33 @@ def worth_of_images(
         takes_part = np.ones(len(samples), bool) if candidate.takes_part is None else candidate.takes_part
         return {"worth": np.where(takes_part[pairs.donors], effects[:, 0], np.nan)}
     worth, best = strongest(effects, candidate.squares.free_of_marks(samples, candidate.column)[pairs.donors])
-    return {"worth": worth, "squares": best.astype(np.float64)}
+    return {"worth": worth, "corners": candidate.squares.boxes(best).corners.astype(np.float64)}
 
 
 def measure_suspect(
     model: AnyClassifier, samples: Samples, tested: Tested, rows: Rows, seed: int, batch_size: int
 ) -> dict[str, npt.NDArray[np.float64]]:
-    """What is measured of one candidate, by exchanges between the images `rows` that it was not found on.
+    """What is measured of one candidate, by exchanges between the images `rows` that it was tested on.
 
     Returns:
         `worth` (N,) of all images, from the feature that stands for it where there is one, and of what lies at varying
-        places `squares` (N,); `taken_rows`, `taken` (n, K) and `put_rows`, `put` (n, K), changes of the log-odds;
-        `neutral_rows` and `neutral` (n, K), the log-odds of images that have what some other image has.
+        places `corners` (N, 2); `taken_rows`, `taken` (n, K) and `put_rows`, `put` (n, K), changes of the log-odds;
+        `neutral_rows` and `neutral` (n, K), the log-odds of images that have what some other image has. Of what cannot
+        be undone n is 0 of `taken` and of `neutral`.
     """
     rng = np.random.default_rng(seed)
     candidate = tested.candidate
-    if tested.strength is None:
+    if tested.carrier is None:
         pairs = Pairs.of(np.arange(len(samples)), rng.choice(rows, min(8, len(rows)), replace=False), rng)
         arrays = worth_of_images(model, samples, candidate, pairs, batch_size)
     else:
-        arrays = {"worth": tested.strength}
+        arrays = {"worth": tested.worth}
+        if candidate.boxes is not None:
+            arrays["corners"] = candidate.boxes.corners.astype(np.float64)
     exchange = candidate.exchanges[0]
     if candidate.squares is not None:
-        exchange = candidate.squares.of_images(arrays["squares"].astype(np.int64))
+        own = Boxes(arrays["corners"].astype(np.int64), candidate.squares.side, samples.frame)
+        exchange = Window(own.masks)
     taking = replace(exchange, of_recipient=True) if isinstance(exchange, Window) else exchange
 
     def odds(pairs: Pairs, take: bool = False) -> FloatArray:
@@ -72,8 +78,9 @@ def measure_suspect(
     present = arrays["worth"] > otsu(arrays["worth"])
     absent = ~present & ~np.isnan(arrays["worth"])
     have, lack = rows[present[rows]], rows[absent[rows]]
+    is_undone = can_be_undone(exchange)
     for name, onto, of, take in (("taken", have, lack, True), ("put", lack, have, False)):
-        count = min(EXCHANGED, len(onto)) if len(of) else 0
+        count = min(EXCHANGED, len(onto)) if len(of) and (is_undone or not take) else 0
         picked = rng.choice(onto, count, replace=False) if count else np.array([], np.int64)
         donors = rng.choice(of, count) if count else picked
         arrays[f"{name}_rows"] = picked.astype(np.float64)
@@ -81,9 +88,10 @@ def measure_suspect(
             odds(Pairs(donors, picked), take) - samples.odds[picked] if count else np.zeros((0, len(samples.classes)))
         )
         arrays[name] = change
-    picked = rows_to_judge(samples.labels[:, candidate.column], rows, rng)
+    picked = rows_to_judge(samples.labels[:, candidate.column], rows if is_undone else rows[:0], rng)
     arrays["neutral_rows"] = picked.astype(np.float64)
-    arrays["neutral"] = odds(Pairs(np.roll(picked, 1), picked), take=True)
+    nothing = np.zeros((0, len(samples.classes)))
+    arrays["neutral"] = odds(Pairs(np.roll(picked, 1), picked), take=True) if len(picked) else nothing
     return arrays
 
 

@@ -1,35 +1,285 @@
 """Does a number of the image stand between the label and the answer? Two tests, and both must say so.
 
 What an image is worth to a class by one exchange is noisy: all that its window shows has a part in it. A feature of the
-image is not. So it is asked, first, whether the feature goes with the label, on all images; then, among images of the
-same label, whether what they are worth goes with the feature. What the feature carries of the distance between
-positives and negatives is the product of both (a test of joint significance, MacKinnon et al. 2002).
+image is not. So it is asked, first, whether the feature goes with the label; then, among images of the same label,
+whether the answers of those that have more of it fall further when others' content, which has no more than is usual,
+takes its place. What the feature carries of the distance between positives and negatives is the product of both (a test
+of joint significance, MacKinnon et al. 2002).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.exchange import Pairs
-from pellucid.evaluation.discovery.inference import permuted_within
+from pellucid.evaluation.discovery.content.whole_image import can_be_undone
+from pellucid.evaluation.discovery.exchange import Pairs, Window
+from pellucid.evaluation.discovery.features import Features
+from pellucid.evaluation.discovery.inference import associations, stepped_down
+from pellucid.evaluation.discovery.presence import otsu
+from pellucid.evaluation.discovery.search import Tested
+from pellucid.evaluation.discovery.shares import shares_by_feature
+from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from collections.abc import Sequence
 
-    from pellucid.evaluation.discovery.samples import Rows
+    from pellucid.evaluation.discovery.features import Feature
+    from pellucid.evaluation.discovery.inference import Association
+    from pellucid.evaluation.discovery.samples import Rows, Samples
+    from pellucid.evaluation.discovery.search import Search
     from pellucid.evaluation.metrics.bootstrap import FloatArray
+    from pellucid.evaluation.metrics.statistics import Bootstrap
 
 ROUNDING = 1e-12
+SQUARES = 4
+"""Features of squares, of each class, whose effect on the answer is measured; of the other windows one each."""
+ALIKE = 0.8
+"""Correlation from which on two squares' features are the same thing."""
+CARRIED = 12
+"""Features of each class, those that go with it most surely, whose effect on the answer is measured."""
+CARRIED_IN_ALL = 24
+"""The same of all classes together."""
+PASSES = 800
+"""Forward passes that this takes of one of them, about; one for each image at least, of so many images at most."""
+FEWEST = 5
+"""Images with no more of a feature than is usual, from which on its place can be taken by theirs."""
 
 
-def spread(donors: Rows, pool: Rows, passes: int, rng: np.random.Generator) -> Pairs:
-    """Each donor with as many of the recipients in the pool as `passes` allow, one at least: turn after turn."""
-    turns = max(1, passes // len(donors))
-    rounds = [Pairs.of(donors, pool, rng) for _ in range(turns)]
-    return Pairs(np.tile(donors, turns), np.concatenate([one.recipients for one in rounds]))
+@dataclass(frozen=True, eq=False)
+class Carrier:
+    """The feature that stands for a candidate: an image has the more of it, the larger `slope` times it is.
+
+    Attributes:
+        feature: which.
+        limits: between which it counts: the medians of the images on either side of Otsu's cut, so that a few with
+            very much of it do not decide.
+        slope: what one unit of it adds to the log-odds.
+        effect: (N,), how far each image's log-odds fall when others' content takes its place; NaN where not measured.
+    """
+
+    feature: Feature
+    limits: tuple[float, float]
+    slope: float
+    effect: FloatArray
+
+    @property
+    def values(self) -> FloatArray:
+        """The feature (N,) within its limits."""
+        return np.clip(self.feature.values, *self.limits)
+
+    @property
+    def strength(self) -> FloatArray:
+        """What it adds to the log-odds of each image (N,), less what it adds on average."""
+        return np.asarray(self.slope * (self.values - np.nanmean(self.values)))
+
+    def cut(self) -> float:
+        """The value of the feature beyond which an image shows it: where Otsu cuts the strength in two."""
+        return float(otsu(self.strength) / self.slope + np.nanmean(self.values))
+
+    def shares(self, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
+        """See `shares_by_feature`."""
+        return shares_by_feature(self.values, self.effect, labels, odds, bootstrap)
+
+
+@dataclass(frozen=True, eq=False)
+class Mediated:
+    """What features do to the answer, tested together.
+
+    Attributes:
+        carriers: of each feature; None of one that could not be tested.
+        z: (T,), of its score, positive where it moves the answer the way in which it goes with the label.
+        p: (T,), one-sided, of the test alone.
+        p_corrected: (T,), of all of them.
+        passes: forward passes.
+    """
+
+    carriers: tuple[Carrier | None, ...]
+    z: FloatArray
+    p: FloatArray
+    p_corrected: FloatArray
+    passes: int
+
+
+def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
+    """What goes with a class by a feature and moves its answer, tested on all images; and how many passes that took.
+
+    Half of `alpha` is for features, and of that each of the two tests has a half.
+    """
+    samples, settings = search.samples, search.settings
+    made = Features(samples, settings.cells)
+    features = [one for column in columns for one in made.of_class(int(column))]
+    values = np.stack([one.values for one in features], 1)
+    result = associations(
+        values,
+        samples.labels,
+        np.array([one.column for one in features]),
+        samples.patients,
+        two_sided=True,
+        permutations=settings.permutations,
+        seed=settings.seed + 4,
+    )
+    picked = picked_features(features, result, settings.alpha / 4)
+    own = [features[t] for t in picked]
+    answer = mediated(search, made, own, [float(np.sign(result.difference[t])) for t in picked], "feature")
+    tested = []
+    for i, (t, carrier) in enumerate(zip(picked, answer.carriers, strict=True)):
+        if carrier is None:
+            continue
+        column = own[i].column
+        everything = np.arange(len(samples))
+        labels, candidate = samples.labels[:, column], own[i].candidate(samples, made.numbers, settings.cells)
+        rows = everything[~np.isnan(own[i].values) & ~np.isnan(labels)]
+        difference = carrier.values[rows][labels[rows] == 1].mean() - carrier.values[rows][labels[rows] == 0].mean()
+        corrected = min(4 * max(float(result.p_corrected[t]), float(answer.p_corrected[i])), 1.0)
+        tested.append(
+            Tested(
+                candidate,
+                float(carrier.slope * difference / samples.gaps[column]),
+                min(abs(float(result.z[t])), float(answer.z[i])),
+                max(float(result.p[t]), float(answer.p[i])),
+                corrected,
+                rows,
+                np.where(np.isin(everything, rows), carrier.strength, np.nan),
+                carrier,
+            )
+        )
+    return tested, answer.passes
+
+
+def picked_features(features: Sequence[Feature], result: Association, alpha: float) -> list[int]:
+    """The features whose effect is measured, by number: those that go with their class most surely.
+
+    Of each class at most `CARRIED`, of a side, the frame, the margins and the whole frame one each, of the squares
+    `SQUARES` that are no copies of one another; and the surest of each class before the others of any.
+    """
+    size = np.nan_to_num(np.abs(result.z))
+    passed = [int(t) for t in np.argsort(-size, kind="stable") if result.p_corrected[t] <= alpha]
+    turns: dict[int, int] = {}
+    seen: set[tuple[int, str]] = set()
+    squares: dict[int, list[int]] = {}
+    picked: list[tuple[int, int, int]] = []
+    for t in passed:
+        one = features[t]
+        if one.is_of_square:
+            own = squares.setdefault(one.column, [])
+            if len(own) == SQUARES or any(_alike(one, features[other]) for other in own):
+                continue
+            own.append(t)
+        elif (one.column, one.place or one.name) in seen:
+            continue
+        seen.add((one.column, one.place or one.name))
+        turns[one.column] = turn = turns.get(one.column, 0) + 1
+        if turn <= CARRIED:
+            picked.append((turn, len(picked), t))
+    return [t for _, _, t in sorted(picked)[:CARRIED_IN_ALL]]
+
+
+def _alike(one: Feature, other: Feature) -> bool:
+    both = ~np.isnan(one.values) & ~np.isnan(other.values)
+    own, their = (of.values[both] - of.values[both].mean() for of in (one, other))
+    size = np.sqrt((own @ own) * (their @ their))
+    return bool(size > ROUNDING and abs(own @ their) >= ALIKE * size)
+
+
+def mediated(
+    search: Search, made: Features, features: Sequence[Feature], signs: Sequence[float], name: str
+) -> Mediated:
+    """Test features together: does the answer fall further where there is more of it, when that is taken away?
+
+    Of each image what a feature stands for is given another's content, that of a negative of the class with no more of
+    it than is usual, and how far the answer falls is held against the feature among images of the same label. The score
+    of the slope is a sum over patients; of each its sign is turned (Hemerik, Goeman & Finos 2020), the same way for all
+    features, so that it does not matter how widely the changes vary where there is more of it. What cannot be undone is
+    given to those others instead, and how far their answers rise is held against the feature.
+
+    Args:
+        search: on all images.
+        made: the features' images.
+        features: T of them.
+        signs: of each, 1 where the positives have more of it than the negatives, −1 where they have less.
+        name: under which the answers are kept.
+    """
+    samples, settings = search.samples, search.settings
+    _, patient = np.unique(samples.patients, return_inverse=True)
+    scores = np.full((patient.max() + 1, len(features)), 0.0)
+    carriers: list[Carrier | None] = []
+    passes = 0
+    for t, feature in enumerate(features):
+        rng = np.random.default_rng([settings.seed + 5, feature.number(samples)])
+        pairs = exchanged_pairs(samples, feature, rng)
+        if pairs is None:
+            carriers.append(None)
+            continue
+        exchange = feature.candidate(samples, made.numbers, settings.cells).exchanges[0]
+        taking = replace(exchange, of_recipient=True) if isinstance(exchange, Window) else exchange
+        rows = pairs.recipients[: np.unique(pairs.recipients).size]
+        is_put = not can_be_undone(exchange)
+        made_pairs = Pairs(pairs.recipients, pairs.donors) if is_put else pairs
+        with progress_context(f"see what they do to {samples.classes[feature.column]}", len(pairs.donors)):
+            odds = search.odds(f"{name}-{t}", made_pairs, [taking])[:, 0, feature.column]
+        passes += len(odds)
+        change = samples.odds[made_pairs.recipients, feature.column] - odds
+        fall = (-change if is_put else change).reshape(-1, len(rows)).mean(0)
+        effect = np.full(len(samples), np.nan)
+        effect[rows] = fall
+        cut = otsu(feature.values[rows])
+        low, high = (float(np.median(side)) for side in _sides(feature.values[rows], cut))
+        labels = samples.labels[rows, feature.column]
+        own = within_labels(np.clip(feature.values[rows], low, high), labels)
+        answer = within_labels(fall, labels)
+        squares = float(own @ own)
+        if squares <= ROUNDING:
+            carriers.append(None)
+            continue
+        scores[:, t] = np.bincount(patient[rows], own * answer, len(scores))
+        carriers.append(Carrier(feature, (low, high), float(own @ answer) / squares, effect))
+    way = np.array(signs) * np.sign(samples.gaps[[one.column for one in features]])
+    return Mediated(tuple(carriers), *sign_flips(scores * way, settings.permutations, settings.seed + 6), passes)
+
+
+def ways(feature: Feature, samples: Samples) -> float:
+    """The sign of how much more of a feature the positives of its class have than the negatives."""
+    labels = samples.labels[:, feature.column]
+    return float(np.sign(np.nanmean(feature.values[labels == 1]) - np.nanmean(feature.values[labels == 0])))
+
+
+def _sides(values: FloatArray, cut: float) -> tuple[FloatArray, FloatArray]:
+    return values[values <= cut], values[values > cut]
+
+
+def sign_flips(scores: FloatArray, flips: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Of T sums of what patients contribute (P, T) the z, and one-sided p alone and corrected, by turning signs.
+
+    Of one to which nobody contributes z is 0 and p 1.
+    """
+    size = np.sqrt((scores**2).sum(0))
+    shares = scores / np.where(size > 0, size, 1.0)
+    drawn = np.random.default_rng(seed).choice([-1.0, 1.0], (flips, len(scores))) @ shares
+    return shares.sum(0), *stepped_down(shares.sum(0), drawn)
+
+
+def exchanged_pairs(samples: Samples, feature: Feature, rng: np.random.Generator) -> Pairs | None:
+    """Who gives to whom: to each image negatives with no more of a feature than is usual; None where there are too few.
+
+    Of the level of a window and of statistics usual are the half of the negatives that are closest to their median, of
+    details the lower half. The images come turn after turn, in the same order.
+    """
+    usable = np.flatnonzero(~np.isnan(feature.values) & ~np.isnan(samples.labels[:, feature.column]))
+    negatives = usable[samples.labels[usable, feature.column] == 0]
+    if len(negatives) < 2 * FEWEST:
+        return None
+    values = feature.values[negatives]
+    unusual = values if feature.is_of_detail else np.abs(values - np.median(values))
+    pool = negatives[unusual <= np.median(unusual)]
+    rows = samples.balanced(usable, PASSES, rng)
+    turns = max(1, PASSES // len(rows))
+    recipients = np.tile(rows, turns)
+    places = rng.integers(len(pool), size=len(recipients))
+    places = np.where(pool[places] == recipients, (places + 1) % len(pool), places)
+    return Pairs(pool[places], recipients)
 
 
 def within_labels(values: FloatArray, labels: FloatArray) -> FloatArray:
@@ -44,92 +294,3 @@ def within_labels(values: FloatArray, labels: FloatArray) -> FloatArray:
         own = labels == label
         rest[own] -= rest[own].mean()
     return rest
-
-
-@dataclass(frozen=True, eq=False)
-class Slope:
-    """What one unit of a feature adds to the log-odds.
-
-    Attributes:
-        value: of it.
-        z: of its score, in units of the score's deviation under permutation.
-        p: two-sided, that the worth has nothing to do with the feature.
-        resampled: (R,), the value with patients drawn with replacement.
-    """
-
-    value: float
-    z: float
-    p: float
-    resampled: FloatArray
-
-
-def slope_of(
-    worth: FloatArray,
-    feature: FloatArray,
-    labels: FloatArray,
-    groups: npt.NDArray[np.int64],
-    *,
-    permutations: int,
-    resamples: int,
-    seed: int = 0,
-) -> Slope:
-    """What a feature adds among images of the same label, by least squares; 0 with p 1 where it does not differ there.
-
-    Worth changes places between patients, within labels.
-
-    Args:
-        worth: (D,), what each image is worth to a class by exchanges.
-        feature: (D,).
-        labels: (D,), 0 or 1.
-        groups: (D,), the number of each image's patient.
-        permutations: of the worth.
-        resamples: R.
-        seed: of both.
-
-    Example:
-        >>> feature = np.array([0.0, 1.0, 2.0, 5.0, 7.0])
-        >>> slope_of(2 * feature, feature, np.array([0.0, 0.0, 0.0, 1.0, 1.0]), np.arange(5), permutations=9,
-        ...     resamples=9).value
-        2.0
-    """
-    own, answer = within_labels(feature, labels), within_labels(worth, labels)
-    _, group = np.unique(groups, return_inverse=True)
-    scores, squares = (np.bincount(group, weights) for weights in (own * answer, own**2))
-    if squares.sum() <= ROUNDING or (answer**2).sum() <= ROUNDING:
-        return Slope(0.0, 0.0, 1.0, np.zeros(resamples))
-    score = float(scores.sum())
-    by_chance = answer[permuted_within(groups, labels, permutations, seed)] @ own
-    p = (1 + (np.abs(by_chance) >= abs(score) - ROUNDING).sum()) / (permutations + 1)
-    rows = np.random.default_rng(seed).integers(len(scores), size=(resamples, len(scores)))
-    resampled = scores[rows].sum(1) / np.maximum(squares[rows].sum(1), ROUNDING)
-    return Slope(score / float(squares.sum()), score / max(float(by_chance.std()), ROUNDING), float(p), resampled)
-
-
-@dataclass(frozen=True, eq=False)
-class Carrier:
-    """The feature that stands for a candidate: an image has the more of it, the larger `slope.value` times it is.
-
-    Attributes:
-        name: of the feature.
-        middle: its mean over the images that gave to others.
-        slope: what one unit of it adds.
-        images: on how many it was held against the label.
-    """
-
-    name: str
-    middle: float
-    slope: Slope
-    images: int
-
-    def strength(self, feature: FloatArray) -> FloatArray:
-        """What a feature (N,) adds to the log-odds of each image, less what it adds on average."""
-        return np.asarray(self.slope.value * (feature - self.middle))
-
-    def feature(self, strength: float) -> float:
-        """The feature of an image that has so much of it."""
-        return strength / self.slope.value + self.middle
-
-    @property
-    def slopes(self) -> FloatArray:
-        """(R,), resampled slopes as multiples of the slope."""
-        return self.slope.resampled / self.slope.value

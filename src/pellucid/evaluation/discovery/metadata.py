@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pellucid.evaluation.discovery.description import consequences_of, prevalence_in, share_of_gap
+from pellucid.evaluation.discovery.description import consequences_of, prevalence_in
 from pellucid.evaluation.discovery.inference import permuted, permuted_within
+from pellucid.evaluation.discovery.shares import share_estimate, shares_of_worth
 from pellucid.evaluation.discovery.suspect import Effect, Suspect
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate, mean_over_images
@@ -227,8 +228,10 @@ def _suspect(
     class_name = samples.classes[column]
     labels = samples.labels[:, column]
     bootstrap = Bootstrap(samples.patients.tolist(), 500)
-    share = share_of_gap(worth[rows], labels[rows], samples.odds[rows, column], bootstrap.take(rows))
-    nothing = Estimate(math.nan, math.nan, math.nan, 0, "a column of metadata cannot be exchanged")
+    shares = shares_of_worth(worth[rows], labels[rows], samples.odds[rows, column], bootstrap.take(rows))
+    share = share_estimate(shares, int((~np.isnan(worth[rows]) & ~np.isnan(labels[rows])).sum()))
+    cannot = "a column of metadata cannot be exchanged"
+    nothing = Estimate(math.nan, math.nan, math.nan, 0, cannot)
     groups = groups_that_carry(worth[rows], members[rows], labels[rows])
     tops, is_for = named_groups(groups)
     title = " or ".join(names[top] for top in tops)
@@ -239,7 +242,7 @@ def _suspect(
     common = prevalence_in(present, own, bootstrap)
     consequences, worst = consequences_of(
         replace(samples, labels=np.where((members >= 0)[:, None], samples.labels, math.nan)),
-        column, present, bootstrap, threshold, None,
+        column, present, bootstrap, threshold, cannot,
     )  # fmt: skip
     usable = np.flatnonzero(members >= 0)
     return Suspect(

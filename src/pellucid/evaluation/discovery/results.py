@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 AREAS = {"before": "{:.3f}".format, "now": "{:.3f}".format, "change": "{:+.3f}".format}
 SETS = ("with_it", "without", "apart", "usual", "neutralised", "change")
 JSON, ARRAY_FILE = "suspects.json", "suspects.npz"
-FORMAT = 9  # 7: without features of the image; 8: what they add from pairs of images
+FORMAT = 10  # 7: without features of the image; 8: what they add from pairs of images; 9: on half of the images
 
 
 @dataclass(frozen=True, eq=False, repr=False)

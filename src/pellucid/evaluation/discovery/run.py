@@ -12,8 +12,9 @@ from pellucid.evaluation.discovery.content.windows import BANDS
 from pellucid.evaluation.discovery.description import describe
 from pellucid.evaluation.discovery.marked import can_be_exchanged, marked_suspects, measure_marked
 from pellucid.evaluation.discovery.measuring import EXCHANGED, NEUTRALISED, measure_suspect
+from pellucid.evaluation.discovery.mediation import by_features
 from pellucid.evaluation.discovery.metadata import FAMILIES, metadata_suspects
-from pellucid.evaluation.discovery.search import Search, candidates, distinct, test_candidates, with_exchanges
+from pellucid.evaluation.discovery.search import Search, candidates, distinct, test_exchanges
 from pellucid.evaluation.metrics.plain import auroc
 from pellucid.utils.progress import progress_context
 
@@ -150,13 +151,18 @@ def find_suspects(
         every, spent = candidates(search, first, classes)
     # columns have the other half of alpha
     level = replace(settings, alpha=settings.alpha / FAMILIES) if samples.columns else settings
-    tested, of_tests = test_candidates(replace(search, settings=level), second, every)
+    search = replace(search, settings=level)
+    # each way has half of the level
+    tested, of_tests = test_exchanges(search, second, every)
+    tested = [replace(one, p_corrected=min(1.0, 2 * one.p_corrected)) for one in tested]
+    carried, of_features = by_features(search, classes)
+    tested += carried
     if samples.columns:
         tested = [replace(one, p_corrected=min(1.0, FAMILIES * one.p_corrected)) for one in tested]
-    picked, of_picked = with_exchanges(search, second, distinct(tested, samples, settings)[: settings.most])
-    passes = spent["forward_passes"] + of_tests + of_picked
+    picked = distinct(tested, samples, settings)[: settings.most]
+    passes = spent["forward_passes"] + of_tests + of_features
     each = 2 * EXCHANGED + NEUTRALISED
-    of_images = [len(samples) * len(one.candidate.exchanges) if one.strength is None else 0 for one in picked]
+    of_images = [len(samples) * len(one.candidate.exchanges) if one.carrier is None else 0 for one in picked]
     arrays: list[Any] = []
     marked_columns = [k for k in columns if can_be_exchanged(samples, k)]
     total = sum(of_images) + each * len(picked) + 2 * EXCHANGED * len(marked_columns)
@@ -164,8 +170,11 @@ def find_suspects(
         for number, one in enumerate(picked):
             own_seed = settings.seed + 10 + number
 
-            def measure(one: Any = one, own_seed: int = own_seed) -> Any:  # noqa: ANN401
-                return measure_suspect(network, samples, one, second, own_seed, batch_size)
+            # by a feature it was tested on all images
+            rows = second if one.carrier is None else np.arange(len(samples))
+
+            def measure(one: Any = one, own_seed: int = own_seed, rows: Any = rows) -> Any:  # noqa: ANN401
+                return measure_suspect(network, samples, one, rows, own_seed, batch_size)
 
             arrays.append(store.measured(key(f"suspect-{number}"), measure))
         marked: dict[int, Any] = {}
@@ -185,5 +194,5 @@ def find_suspects(
     return numbered, {
         "forward_passes": passes,
         "candidates": spent["windows"] * len(columns) + len(every),
-        "tested": len(every) + columns_tested,
+        "tested": len(tested) + columns_tested,
     }

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.candidates import Places, Squares, at_varying_places
-from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
+from pellucid.evaluation.discovery.candidates import Boxes, Places, Squares, at_varying_places
 from pellucid.evaluation.discovery.exchange import Pairs
+from pellucid.evaluation.discovery.features import Features
 from pellucid.evaluation.discovery.measuring import worth_of_images
 from pellucid.evaluation.discovery.presence import otsu, square
 from pellucid.evaluation.discovery.run import InOrder, two_classes
@@ -147,19 +147,19 @@ def images_showing(
     unknown = np.full((len(dataset), len(model.classes)), np.nan)
     samples = two_classes(Samples.of(images, images.pixels, unknown, margin, {}))
     column = samples.classes.index(suspect.class_name)
-    mask = suspect.region if suspect.window is None else suspect.window
-    if suspect.kind == "place" and "feature" in suspect.details:
-        numbers = ImageFeatures(samples)
-        features = Places(samples, column).features_of(
-            numbers, suspect.name, mask, numbers.of_windows(mask[None])[:, 0]
-        )
+    if "feature" in suspect.details:
+        made = Features(samples, discovery.settings["cells"])
+        feature = made.of_suspect(suspect, column)
         sign = 1 if suspect.details["feature_more"] else -1
-        feature = features[:, FEATURES.index(suspect.details["feature"])]
-        return Showing(np.flatnonzero(sign * feature > sign * suspect.details["feature_cut"]), None, len(dataset))
+        rows = np.flatnonzero(sign * feature.values > sign * suspect.details["feature_cut"])
+        own_boxes = feature.candidate(samples, made.numbers, discovery.settings["cells"]).boxes
+        return Showing(rows, None if own_boxes is None else _boxes(own_boxes, rows), len(dataset))
     if suspect.kind == "patch":
         candidate = at_varying_places(samples, column, Squares.over(samples.frame, discovery.settings["cells"]))
     else:
-        candidate = Places(samples, column).candidate(suspect.name, mask, None, {})
+        mask = suspect.region if suspect.window is None else suspect.window
+        places = Places(samples, column)
+        candidate = places.candidate(suspect.name, mask, places.cover(np.arange(len(samples))), {})
     rng = np.random.default_rng(seed)
     pairs = Pairs.of(np.arange(len(samples)), rng.choice(len(samples), RECIPIENTS, replace=False), rng)
     with progress_context(f"who shows suspect {suspect.number}", len(dataset) * len(candidate.exchanges)):
@@ -167,6 +167,10 @@ def images_showing(
     rows = np.flatnonzero(arrays["worth"] > otsu(arrays["worth"]))
     boxes = None
     if candidate.squares is not None:
-        corners = candidate.squares.corners[arrays["squares"].astype(np.int64)]
-        boxes = tuple(square(corners[row], candidate.squares.side) for row in rows)
+        own_boxes = Boxes(arrays["corners"].astype(np.int64), candidate.squares.side, samples.frame)
+        boxes = _boxes(own_boxes, rows)
     return Showing(rows, boxes, len(dataset))
+
+
+def _boxes(boxes: Boxes, rows: Rows) -> tuple[Box, ...]:
+    return tuple(square(boxes.corners[row], boxes.side) for row in rows)

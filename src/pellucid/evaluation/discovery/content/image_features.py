@@ -16,6 +16,8 @@ import scipy  # its parts load when they are used
 from pellucid.models.inference import as_pixels
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.metrics.bootstrap import FloatArray
 
@@ -68,6 +70,23 @@ class ImageFeatures:
         if len(touched):
             own[touched] = self._of(touched, window, ~cover[touched])
         return own
+
+    def peaks(self, sign: int, window: Masks, cover_of: Callable[[Rows], Masks]) -> Rows:
+        """Where the brightest (`sign` 1) or darkest (−1) detail of each image lies in a window (H, W): (N, 2).
+
+        Args:
+            sign: which of them.
+            window: boolean (H, W).
+            cover_of: of rows (n,) boolean (n, H, W), what is left out; −1 where nothing else is in the window.
+        """
+        places = np.full((len(self.samples), 2), -1)
+        for start in range(0, len(places), CHUNK):
+            rows = np.arange(start, min(start + CHUNK, len(places)))
+            free = np.asarray(window & ~cover_of(rows))
+            size = np.where(free, sign * self.detail[rows], -np.inf).reshape(len(rows), -1)
+            at = np.stack(np.unravel_index(size.argmax(1), window.shape), 1)
+            places[rows] = np.where(free.any((1, 2))[:, None], at, -1)
+        return places
 
     def _of(self, rows: Rows, window: Masks, free: Masks) -> FloatArray:
         """Features (n, 3) of some images in one window, where they are `free` (n, H, W), or (1, H, W) of all."""

@@ -7,11 +7,13 @@ leaves out what is marked on one of the other label as well, so that the pixels 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from pellucid.models.inference import as_pixels
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor
 
+    from pellucid.evaluation.discovery.exchange import Exchange
     from pellucid.evaluation.discovery.samples import MarkedPairs
     from pellucid.evaluation.metrics.bootstrap import FloatArray
     from pellucid.types import Pixels
@@ -33,43 +36,75 @@ CLIP = 2.5
 """In robust deviations: what is stronger is an edge, and no texture."""
 NORMAL = 1.4826
 """Of a normal distribution: standard deviations in a median absolute deviation."""
+BLOCK = 8
+"""Pixels on a side of what JPEG compresses together."""
+QUALITIES = (8, 12, 18, 26, 38, 55, 75)
+"""Of JPEG, that images are compressed at."""
+FAINT = 1 / 1020
+"""A quarter of one grey level of 255, which is added to the size of steps."""
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A number of an image, and how it is given to another one.
+
+    Attributes:
+        measure: (images, where) → the number of each.
+        change: (recipients, donors, where to measure the recipients, where the donors) → recipients changed.
+        can_be_undone: whether an image that has much of it can be given another's that has little.
+    """
+
+    measure: Callable[[Tensor, Tensor], Tensor]
+    change: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    can_be_undone: bool = True
 
 
 @dataclass(frozen=True)
 class WholeImage:
-    """One image is given another's statistic, outside what is marked in either.
+    """One image is given another's statistic, outside what is marked of a class in either.
 
     Attributes:
-        change: (recipients, donors, unmarked of recipients, unmarked of donors) → recipients changed.
+        statistic: which.
         marks: where people marked findings.
-        partners: int64 (N, P), the images whose marks, of any class, each image leaves out.
+        partners: int64 (N, P), the images whose marks each image leaves out.
+        column: the class; of any class they are left out of what is measured.
     """
 
-    change: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+    statistic: Statistic
     marks: MarkedPairs
     partners: npt.NDArray[np.int64]
+    column: int
 
     def __call__(
         self, recipients: Tensor, donors: Tensor, rows: npt.NDArray[np.int64], onto: npt.NDArray[np.int64]
     ) -> Tensor:
         """See `exchange.Exchange`."""
         free = [torch.from_numpy(self._free(of)).to(donors.device)[:, None] for of in (onto, rows)]
-        return self.change(recipients, donors, free[0], free[1]).clamp(0, 1)
+        changed = self.statistic.change(recipients, donors, free[0], free[1]).clamp(0, 1)
+        kept = torch.from_numpy(self._marked(onto, self.column) | self._marked(rows, self.column)).to(donors.device)
+        return torch.where(kept[:, None], recipients, changed)
 
-    def measured(self, images: Pixels, measure: Callable[[Tensor, Tensor], Tensor]) -> FloatArray:
-        """A statistic of each image (N, C, H, W), of what takes part in the exchange: (N,)."""
+    def measured(self, images: Pixels) -> FloatArray:
+        """The statistic of each image (N, C, H, W), of what takes part in the exchange: (N,)."""
         values = []
         for rows in np.array_split(np.arange(len(images)), -(-len(images) // 64)):
             free = torch.from_numpy(self._free(rows))[:, None]
-            values.append(measure(as_pixels(images[rows]), free).flatten().double().numpy())
+            values.append(self.statistic.measure(as_pixels(images[rows]), free).flatten().double().numpy())
         return np.concatenate(values)
 
     def _free(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        hidden = np.any([self.marks.of_images(of) for of in self.partners[rows].T], axis=0)
         down, across = (max(1, round(RIM * side)) for side in self.marks.frame)
         inside = np.zeros(self.marks.frame, bool)
         inside[down:-down, across:-across] = True
-        return np.asarray(~hidden & inside)
+        return ~self._marked(rows) & inside
+
+    def _marked(self, rows: npt.NDArray[np.int64], column: int | None = None) -> npt.NDArray[np.bool_]:
+        return np.asarray(np.any([self.marks.of_images(of, column) for of in self.partners[rows].T], axis=0))
+
+
+def can_be_undone(exchange: Exchange) -> bool:
+    """Whether an exchange can take away what it puts in."""
+    return not isinstance(exchange, WholeImage) or exchange.statistic.can_be_undone
 
 
 def brightness(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
@@ -85,13 +120,13 @@ def contrast(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) 
 
 
 def fine_texture(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
-    """What a blur of one pixel takes away, edges excepted: noise, traces of compression, sharpness."""
-    return recipients + torch.where(free & allowed, _texture(donors, allowed, 1) - _texture(recipients, free, 1), 0.0)
+    """What a blur of one pixel takes away, edges excepted: noise, sharpness."""
+    return recipients + _texture(donors, allowed, 1) - _texture(recipients, free, 1)
 
 
 def coarse_texture(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
     """What a blur of two pixels takes away after one of one pixel, edges excepted."""
-    return recipients + torch.where(free & allowed, _texture(donors, allowed, 2) - _texture(recipients, free, 2), 0.0)
+    return recipients + _texture(donors, allowed, 2) - _texture(recipients, free, 2)
 
 
 def median(images: Tensor, where: Tensor) -> Tensor:
@@ -115,13 +150,47 @@ def coarse_residual(images: Tensor, where: Tensor) -> Tensor:
     return _quantile((blurred - _blur(blurred)).abs(), where, 0.5)
 
 
+def blocks(images: Tensor, _: Tensor) -> Tensor:
+    """How much larger steps are from one block of eight pixels to the next than elsewhere, as a logarithm.
+
+    Of all pixels, since no finding keeps to blocks. It is told where images are as large as they were compressed;
+    resizing hides it.
+    """
+    grey, logs = images.mean(1), []
+    for axis in (1, 2):
+        steps = grey.diff(dim=axis).abs().mean(3 - axis)
+        between = torch.arange(1, grey.shape[axis], device=images.device) % BLOCK == 0
+        logs.append(torch.log((steps[:, between].mean(1) + FAINT) / (steps[:, ~between].mean(1) + FAINT)))
+    return torch.stack(logs).mean(0).nan_to_num(0.0)[:, None, None, None]
+
+
+def compression(recipients: Tensor, donors: Tensor, free: Tensor, allowed: Tensor) -> Tensor:
+    """Compressed by JPEG, at the quality of a few at which the steps between blocks come closest to the donor's."""
+    versions = torch.stack([recipients, *(_compressed(recipients, quality) for quality in QUALITIES)])
+    steps = torch.stack([blocks(version, free).flatten() for version in versions])
+    closest = (steps - blocks(donors, allowed).flatten()).abs().argmin(0)
+    return versions[closest, torch.arange(len(recipients), device=recipients.device)]
+
+
+def _compressed(images: Tensor, quality: int) -> Tensor:
+    """Each channel of images (N, C, H, W) after JPEG of this quality."""
+    planes = (images.clamp(0, 1) * 255).round().byte().flatten(0, 1).cpu().numpy()
+    decoded = []
+    for plane in planes:
+        stream = BytesIO()
+        Image.fromarray(plane).save(stream, "JPEG", quality=quality)
+        decoded.append(np.asarray(Image.open(stream)))
+    return (torch.from_numpy(np.stack(decoded)).to(images) / 255).reshape(images.shape)
+
+
 STATISTICS = {
-    "overall brightness": (median, brightness),
-    "overall contrast": (quartiles, contrast),
-    "fine texture (noise, compression)": (fine_residual, fine_texture),
-    "coarser texture": (coarse_residual, coarse_texture),
+    "overall brightness": Statistic(median, brightness),
+    "overall contrast": Statistic(quartiles, contrast),
+    "fine texture (noise, sharpness)": Statistic(fine_residual, fine_texture),
+    "coarser texture": Statistic(coarse_residual, coarse_texture),
+    "blocks of JPEG compression": Statistic(blocks, compression, can_be_undone=False),
 }
-"""By name the number of an image, and how it is given to another one."""
+"""By name."""
 
 
 def _quantile(images: Tensor, where: Tensor, q: float) -> Tensor:

@@ -1,0 +1,184 @@
+"""Numbers of each image that may stand for what a class is told by: of windows, and of the whole.
+
+They are the same whatever the network answers, and so may be picked on the very images that they are tested on.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+import numpy as np
+
+from pellucid.evaluation.discovery.candidates import Boxes, Candidate, Places, whole_images
+from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
+from pellucid.evaluation.discovery.content.whole_image import WholeImage
+from pellucid.evaluation.discovery.content.windows import BANDS, FRAME, SIDES, all_windows, sides
+from pellucid.evaluation.discovery.exchange import Window
+
+if TYPE_CHECKING:
+    from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
+    from pellucid.evaluation.discovery.suspect import Suspect
+    from pellucid.evaluation.metrics.bootstrap import FloatArray
+
+EVERYWHERE = "image"
+"""The name of the window that is all of the frame."""
+ANY_SIDE = "sides"
+"""The name of the four sides of the frame, of which one on each image is meant."""
+DARKEST, BRIGHTEST = "darkest side", "brightest side"
+"""The side whose level lies furthest from what is usual there, below or above it."""
+NAMED = (*BANDS, DARKEST, BRIGHTEST)
+"""Places that are called by their name, and not by where they lie."""
+LEVEL = FEATURES[0]
+BOX_CELLS = 2
+"""Cells on a side of the square around a detail that is exchanged."""
+
+
+@dataclass(frozen=True, eq=False)
+class Feature:
+    """A number of each image.
+
+    Attributes:
+        column: the class that it may stand for.
+        name: what it is a number of: one of `FEATURES`, or a statistic of the whole image.
+        place: of the window; empty for a statistic.
+        window: boolean (H, W).
+        values: (N,), NaN where an image takes no part.
+        sides: (N,), of each image which of `SIDES` is meant; None of other features.
+    """
+
+    column: int
+    name: str
+    place: str
+    window: Masks
+    values: FloatArray
+    sides: Rows | None = None
+
+    @property
+    def is_statistic(self) -> bool:
+        """Whether it is one of the whole image."""
+        return not self.place
+
+    @property
+    def roams(self) -> bool:
+        """Whether it is that of a detail which may lie elsewhere in each image's window, larger than the detail."""
+        return self.name in FEATURES and self.name != LEVEL and self.place in (*BANDS, EVERYWHERE)
+
+    @property
+    def is_of_detail(self) -> bool:
+        """Whether an image has either more of it than is usual, or nothing."""
+        return self.name in FEATURES and self.name != LEVEL
+
+    @property
+    def is_of_square(self) -> bool:
+        """Whether its window is one of many squares."""
+        return not self.is_statistic and self.place not in (*BANDS, EVERYWHERE, ANY_SIDE)
+
+    def number(self, samples: Samples) -> int:
+        """One of its own, the same in every search, so that the same images change places."""
+        return crc32(f"{samples.classes[self.column]}/{self.name}/{self.place}".encode(), crc32(self.window.tobytes()))
+
+    def candidate(self, samples: Samples, numbers: ImageFeatures, cells: int) -> Candidate:
+        """What is exchanged to see what it does: the window, or of what roams the square around it on each image."""
+        if self.is_statistic:
+            return next(one for one in whole_images(samples, self.column) if one.name == self.name)
+        places, takes_part = Places(samples, self.column), ~np.isnan(self.values)
+        if self.sides is not None:
+            masks, which = _sides(samples.frame, cells), self.sides
+            exchange = Window(lambda rows: masks[which[rows]] & ~places.cover(rows))
+            return Candidate("place", self.name, self.column, (exchange,), self.window, takes_part=takes_part)
+        if not self.roams:
+            exchange = places.exchange(self.window)
+            return Candidate("place", self.place, self.column, (exchange,), self.window, takes_part=takes_part)
+        side = round(BOX_CELLS * min(samples.frame) / cells)
+        peaks = numbers.peaks(1 if self.name == FEATURES[1] else -1, self.window, places.cover)
+        corners = np.clip(peaks - side // 2, 0, np.array(samples.frame) - side)
+        boxes = Boxes(np.where(peaks >= 0, corners, -1), side, samples.frame)
+        exchange = Window(lambda rows: boxes.masks(rows) & ~places.cover(rows))
+        title, takes_part = f"{self.name} of the {self.place}", takes_part & (peaks[:, 0] >= 0)
+        return Candidate("patch", title, self.column, (exchange,), self.window, boxes=boxes, takes_part=takes_part)
+
+
+def _sides(frame: tuple[int, int], cells: int) -> Masks:
+    """The four sides of the frame, boolean (4, H, W)."""
+    bands = sides(*frame, cells)
+    return np.stack([bands[name] for name in SIDES])
+
+
+class Features:
+    """All features of images, by class."""
+
+    def __init__(self, samples: Samples, cells: int) -> None:
+        self.samples, self.cells, self.numbers = samples, cells, ImageFeatures(samples)
+        windows, names, _ = all_windows(*samples.frame, cells)
+        self.windows = np.concatenate([windows, np.ones((1, *samples.frame), bool)])
+        self.names = [*names, EVERYWHERE]
+
+    @cached_property
+    def everywhere(self) -> FloatArray:
+        """Of all windows, whatever is marked: (N, W, F)."""
+        return self.numbers.of_windows(self.windows)
+
+    def of_class(self, column: int) -> list[Feature]:
+        """Those of one class, without what is marked for it."""
+        places = Places(self.samples, column)
+        cover = places.cover(np.arange(len(self.samples)))
+        features = []
+        levels = {}
+        for number, (name, window) in enumerate(zip(self.names, self.windows, strict=True)):
+            values = self._values(places, cover, name, window, self.everywhere[:, number])
+            if name in SIDES:
+                levels[name] = values[:, 0]
+            which = range(len(FEATURES)) if name != EVERYWHERE else range(1, len(FEATURES))  # its level is a statistic
+            features += [Feature(column, FEATURES[k], name, window, values[:, k]) for k in which]
+        of_sides = np.stack([levels[name] for name in SIDES], 1)
+        return [*features, *self._of_any_side(column, of_sides), *self.statistics(column)]
+
+    def _of_any_side(self, column: int, levels: FloatArray) -> list[Feature]:
+        """The side of each image whose level (N, 4) lies furthest from what is usual there, below and above."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # a side on which no image takes part
+            apart = levels - np.nanmedian(levels, axis=0)
+        frame = self.windows[self.names.index(FRAME)]
+        features = []
+        for name, sign in ((DARKEST, -1), (BRIGHTEST, 1)):
+            size = np.where(np.isnan(apart), -np.inf, sign * apart)
+            which = size.argmax(1)
+            values = np.where(np.isinf(size.max(1)), np.nan, size.max(1))
+            features.append(Feature(column, name, ANY_SIDE, frame, values, which))
+        return features
+
+    def statistics(self, column: int) -> list[Feature]:
+        """Those of the whole image."""
+        features = []
+        for one in whole_images(self.samples, column):
+            exchange = one.exchanges[0]
+            assert isinstance(exchange, WholeImage)
+            features.append(Feature(column, one.name, "", one.region, exchange.measured(self.samples.pixels)))
+        return features
+
+    def _values(self, places: Places, cover: Masks, name: str, window: Masks, everywhere: FloatArray) -> FloatArray:
+        """Features (N, F) of one window without what is marked, from those with it."""
+        takes_part = places.takes_part(name, window, cover) if name != EVERYWHERE else np.asarray(~cover.all((1, 2)))
+        return self.numbers.without(everywhere, window, cover, takes_part)
+
+    def of_suspect(self, suspect: Suspect, column: int) -> Feature:
+        """The feature that stands for a suspect of other images, or of another network, on these."""
+        return self._one(column, str(suspect.details["feature"]), str(suspect.details["place"]), suspect.window)
+
+    def _one(self, column: int, name: str, place: str, window: Masks | None) -> Feature:
+        if not place:
+            return next(one for one in self.statistics(column) if one.name == name)
+        if place == ANY_SIDE:
+            of_sides = [self._one(column, LEVEL, side, None).values for side in SIDES]
+            return next(one for one in self._of_any_side(column, np.stack(of_sides, 1)) if one.name == name)
+        if window is None:
+            window = self.windows[self.names.index(place)]
+        places = Places(self.samples, column)
+        cover = places.cover(np.arange(len(self.samples)))
+        everywhere = self.numbers.of_windows(window[None])[:, 0]
+        values = self._values(places, cover, place, window, everywhere)
+        return Feature(column, name, place, window, values[:, FEATURES.index(name)])
