@@ -13,13 +13,14 @@ from scipy.stats import binomtest
 
 import pellucid as pl
 from pellucid.data.cache.fitted_images import FittedImages
+from pellucid.data.readers.phantom.shortcuts import jpeg_trace
 from pellucid.data.regions import Region, Regions
 from pellucid.evaluation.discovery import search
 from pellucid.evaluation.discovery.candidates import MOST_MARKED, Places, marks_left_out, whole_images
 from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
-from pellucid.evaluation.discovery.content.whole_image import median
-from pellucid.evaluation.discovery.content.windows import BANDS, MARGINS, sides
-from pellucid.evaluation.discovery.features import EVERYWHERE, Feature, Features
+from pellucid.evaluation.discovery.content.whole_image import blocks, compression, median
+from pellucid.evaluation.discovery.content.windows import BANDS, MARGINS, SIDES, sides
+from pellucid.evaluation.discovery.features import DARKEST, EVERYWHERE, Feature, Features
 from pellucid.evaluation.discovery.inference import Association, associations
 from pellucid.evaluation.discovery.mediation import (
     Carrier,
@@ -91,7 +92,7 @@ def test_what_is_cut_out_of_a_place_says_nothing_of_the_label():
     assert cover[:, band].mean() <= MOST_MARKED
     assert not touched.takes_part("left part of the image, in the middle", band, cover).any()
     assert touched.takes_part(MARGINS, band, cover).all()
-    exchange = touched.candidate(MARGINS, band, cover, {}).exchanges[0]
+    exchange = touched.candidate(MARGINS, band, cover).exchanges[0]
     assert not exchange.mask_of(np.arange(N))[:, :, 0].any()  # nothing of a mark is given to another image
     assert exchange.mask_of(np.arange(N))[:, :, 1].all()
 
@@ -155,7 +156,9 @@ def test_a_statistic_leaves_out_as_much_with_the_class_as_without_it_where_marks
         assert (truth[left_out[:, 0]] == truth).all()
         assert (truth[left_out[:, 2]] == 1 - truth).all()
         values = np.stack([one.values for one in Features(samples, 12).statistics(column)], 1)
-        result = associations(values, samples.labels, np.full(4, column), samples.patients, two_sided=True)
+        result = associations(
+            values, samples.labels, np.full(values.shape[1], column), samples.patients, two_sided=True
+        )
         assert result.p_corrected.min() > 0.05
 
 
@@ -442,3 +445,83 @@ def test_a_dot_that_lies_elsewhere_on_each_image_is_found_by_its_feature_alone(m
     showing = images_showing(first, discovery, FittedImages(other, model.input_spec), model)
     np.testing.assert_array_equal(showing.rows, np.flatnonzero(has_too))
     assert len(showing.boxes) == has_too.sum()
+
+
+def test_blocks_are_the_steps_between_them_and_come_from_compression_alone():
+    rng = np.random.default_rng(1)
+    images = gaussian_filter(rng.normal(0, 1, (6, 1, 64, 64)), (0, 0, 1.5, 1.5))
+    images = torch.from_numpy(np.clip(0.5 + 0.6 * images, 0, 1)).float()
+    everywhere = torch.ones_like(images, dtype=torch.bool)
+    row = (images[0, 0] * 255).double().numpy()
+    steps = [np.abs(np.diff(row, axis=axis)).mean(1 - axis) for axis in (0, 1)]
+    logs = [np.log((s[7::8].mean() + 0.25) / (np.delete(s, np.s_[7::8]).mean() + 0.25)) for s in steps]
+    assert blocks(images, everywhere)[0].item() == pytest.approx(np.mean(logs), abs=1e-5)
+    traced = torch.stack([torch.from_numpy(jpeg_trace((x[0] * 255).byte().numpy(), 20)[None]) / 255 for x in images])
+    assert (blocks(traced, everywhere) > blocks(images, everywhere) + 0.2).all()
+    # an image without it leaves others as they are; one with it makes them like itself, by another encoder
+    kept = compression(images, images.flip(0), everywhere, everywhere)
+    assert (blocks(kept, everywhere) - blocks(images, everywhere)).abs().max() < 0.25
+    like = compression(images, traced.flip(0), everywhere, everywhere)
+    assert (blocks(like, everywhere) - blocks(traced.flip(0), everywhere)).abs().max() < 0.2
+
+
+def test_the_darkest_side_is_that_furthest_below_its_usual_level():
+    samples = samples_of()
+    pixels = samples.pixels.copy()
+    rng = np.random.default_rng(0)
+    which = rng.integers(0, 4, N)
+    bands = sides(SIDE, SIDE, 6)
+    for row, side in enumerate(which):
+        if row % 2:
+            pixels[row, 0][bands[SIDES[side]]] //= 4
+    made = Features(replace(samples, pixels=pixels), 6)
+    feature = next(one for one in made.of_class(0) if one.name == DARKEST)
+    levels = np.stack([[image[bands[name]].mean() / 255 for name in SIDES] for image in pixels[:, 0]])
+    below = np.median(levels, 0) - levels
+    np.testing.assert_allclose(feature.values, below.max(1), atol=1e-6)
+    candidate = feature.candidate(made.samples, made.numbers, 6)
+    assert candidate.kind == "place"
+    for row in range(1, N, 2):
+        assert feature.sides[row] == which[row]
+        mask = candidate.exchanges[0].mask_of(np.array([row]))[0]
+        np.testing.assert_array_equal(mask, bands[SIDES[which[row]]])
+    assert cut_in_two(feature.values)[1::2].all()
+
+
+def cut_in_two(values):
+    return values > otsu(values)
+
+
+def test_what_cannot_be_undone_is_given_to_others(tmp_path):
+    """A network that sees the blocks: what it adds is what it adds when put in, and nothing is taken away."""
+
+    class SeesBlocks(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.tensor(8.0))
+
+        def forward(self, images):
+            middle = 6 * images[:, 0, 10:14, 10:14].mean((1, 2))
+            return torch.stack([middle + self.weight * blocks(images, images > -1).flatten(), middle], 1)
+
+    plain, _ = dataset_of(marker=0.5, n=160)
+    rng = np.random.default_rng(8)
+    finding = plain.targets[:, 0] == 1
+    has = np.where(rng.random(160) < 0.85, finding, ~finding)
+    smooth = [gaussian_filter(plain.read(i).astype(float), 0.7) for i in range(160)]
+    pixels = [np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8) for image in smooth]
+    pixels = [jpeg_trace(image, 8) if of else image for image, of in zip(pixels, has, strict=True)]
+    data = replace(plain, read=lambda i: pixels[i], origin="compressed")
+    model = pl.wrap(
+        SeesBlocks(), CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel"
+    )
+    discovery = pl.discover(model, data, settings=QUICK, out=tmp_path)
+    suspect = next(one for one in discovery.unexpected if one.name == "blocks of JPEG compression")
+    assert (suspect.present == has).mean() > 0.9
+    effect = suspect.effects[0]
+    assert (effect.taken_away.n, effect.taken_away.reason) == (0, "it cannot be undone")
+    assert effect.put_in.low > 0
+    assert suspect.confirmed
+    change = next(one for one in suspect.consequences if one.metric == "auroc").change
+    assert (np.isnan(change.value), change.reason) == (True, "it cannot be undone")
+    assert "it cannot be undone" in (tmp_path / "discover.html").read_text(encoding="utf-8")

@@ -15,6 +15,8 @@ from pellucid.evaluation.discovery.inference import mean_differences
 from pellucid.evaluation.discovery.samples import COMMON
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pellucid.evaluation.discovery.exchange import Exchange
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.discovery.settings import DiscoverySettings
@@ -223,17 +225,24 @@ class Places:
     """
 
     def __init__(self, samples: Samples, column: int) -> None:
-        self.column, self.count = column, len(samples)
-        self.marks, self.left_out = samples.marks, marks_left_out(samples, column)
+        self.samples, self.column = samples, column
+        self.left_out = marks_left_out(samples, column)
         marked = samples.marks.is_marked(*samples.labels.shape)[:, column]
         usual = samples.marks.usual(column)
         self.usual: Masks = np.nan_to_num(usual) >= COMMON if marked.any() else np.zeros(samples.frame, bool)
         # a positive that nobody marked may have the finding where it usually is
         self.unmarked: Masks = (samples.labels[:, column] == 1) & ~marked & bool(marked.any())
 
+    @cached_property
+    def levels(self) -> FloatArray:
+        """The overall brightness of each image (N,), as it is measured of whole images."""
+        return overall_level(self.samples, self.column)
+
     def cover(self, rows: Rows) -> Masks:
         """Boolean (n, H, W), what is cut out of some images."""
-        return np.asarray(np.any([self.marks.of_images(of, self.column) for of in self.left_out[rows].T], axis=0))
+        return np.asarray(
+            np.any([self.samples.marks.of_images(of, self.column) for of in self.left_out[rows].T], axis=0)
+        )
 
     def takes_part(self, name: str, window: Masks, cover: Masks) -> Masks:
         """Boolean (N,), the images of which nothing of a window (H, W) is cut out, or of a band no more than little.
@@ -247,16 +256,13 @@ class Places:
         takes: Masks = cover[:, window].mean(1) <= most
         return takes & ~(self.unmarked & bool((window & self.usual).any()))
 
-    def exchange(self, window: Masks) -> Window:
-        """What images show in a window (H, W), of which what is marked is cut out."""
-        return Window(lambda rows: window & ~self.cover(rows))
+    def exchange(self, windows_of: Callable[[Rows], Masks], levels: FloatArray | None = None) -> Window:
+        """What images show in windows (n, H, W), or (H, W) of all, of which what is marked is cut out."""
+        return Window(lambda rows: windows_of(rows) & ~self.cover(rows), levels=levels)
 
-    def candidate(self, name: str, window: Masks, cover: Masks, shared: dict[bytes, Window]) -> Candidate:
-        """What images show in one window (H, W); exchanges that are the same for every class are `shared`."""
-        if cover[:, window].any():
-            exchange = self.exchange(window)
-        else:
-            exchange = shared.setdefault(window.tobytes(), Window.fixed(window))
+    def candidate(self, name: str, window: Masks, cover: Masks) -> Candidate:
+        """What images show in one window (H, W), brought to the level of the image that it is put into."""
+        exchange = self.exchange(lambda _: window, self.levels)
         takes_part = self.takes_part(name, window, cover)
         return Candidate("place", name, self.column, (exchange,), window, takes_part=takes_part)
 
@@ -265,6 +271,13 @@ def at_varying_places(samples: Samples, column: int, squares: Squares) -> Candid
     """A thing that lies now here, now there, outside the marks of a class."""
     name = f"what speaks most for {samples.classes[column]} outside its marks, at varying places"
     return Candidate("patch", name, column, squares.windows, np.zeros(samples.frame, bool), squares)
+
+
+def overall_level(samples: Samples, column: int) -> FloatArray:
+    """The brightness of each image outside what is marked (N,), for one class."""
+    exchange = whole_images(samples, column)[0].exchanges[0]
+    assert isinstance(exchange, WholeImage)
+    return exchange.measured(samples.pixels)
 
 
 def whole_images(samples: Samples, column: int) -> list[Candidate]:

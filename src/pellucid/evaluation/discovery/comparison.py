@@ -225,7 +225,7 @@ def _candidate(old: Suspect, samples: Samples, column: int, cells: int) -> Candi
         return at_varying_places(samples, column, Squares.over(samples.frame, cells))
     mask = old.region if old.window is None else old.window
     places = Places(samples, column)
-    return places.candidate(old.name, mask, places.cover(np.arange(len(samples))), {})
+    return places.candidate(old.name, mask, places.cover(np.arange(len(samples))))
 
 
 def _odds_in_order(before: Discovery, samples: Samples) -> FloatArray:

@@ -57,10 +57,12 @@ class Window:
     Attributes:
         mask_of: of rows (N,) of the images boolean (N, H, W), or (1, H, W) where it is the same on all.
         of_recipient: whether the recipient's window is meant, where each image has its own.
+        levels: (N,), the level of each image, to which what is put in is brought; None to put it in as it is.
     """
 
     mask_of: Callable[[Rows], npt.NDArray[np.bool_]]
     of_recipient: bool = False
+    levels: npt.NDArray[np.float64] | None = None
 
     @classmethod
     def fixed(cls, mask: npt.NDArray[np.bool_]) -> Window:
@@ -70,6 +72,9 @@ class Window:
     def __call__(self, recipients: Tensor, donors: Tensor, rows: Rows, onto: Rows) -> Tensor:
         """See `Exchange`."""
         masks = torch.from_numpy(self.mask_of(onto if self.of_recipient else rows)).to(recipients.device)
+        if self.levels is not None:
+            shift = torch.from_numpy(self.levels[onto] - self.levels[rows]).to(donors)
+            donors = (donors + shift[:, None, None, None]).clamp(0, 1)
         return torch.where(masks[:, None], donors, recipients)
 
 

@@ -17,7 +17,6 @@ from pellucid.evaluation.discovery.candidates import Boxes, Candidate, Places, w
 from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
 from pellucid.evaluation.discovery.content.whole_image import WholeImage
 from pellucid.evaluation.discovery.content.windows import BANDS, FRAME, SIDES, all_windows, sides
-from pellucid.evaluation.discovery.exchange import Window
 
 if TYPE_CHECKING:
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
@@ -47,6 +46,8 @@ class Feature:
         place: of the window; empty for a statistic.
         window: boolean (H, W).
         values: (N,), NaN where an image takes no part.
+        levels: (N,), the overall brightness of each image, to which what is exchanged in a window is brought; None of a
+            statistic.
         sides: (N,), of each image which of `SIDES` is meant; None of other features.
     """
 
@@ -55,6 +56,7 @@ class Feature:
     place: str
     window: Masks
     values: FloatArray
+    levels: FloatArray | None = None
     sides: Rows | None = None
 
     @property
@@ -88,16 +90,16 @@ class Feature:
         places, takes_part = Places(samples, self.column), ~np.isnan(self.values)
         if self.sides is not None:
             masks, which = _sides(samples.frame, cells), self.sides
-            exchange = Window(lambda rows: masks[which[rows]] & ~places.cover(rows))
+            exchange = places.exchange(lambda rows: masks[which[rows]], self.levels)
             return Candidate("place", self.name, self.column, (exchange,), self.window, takes_part=takes_part)
         if not self.roams:
-            exchange = places.exchange(self.window)
+            exchange = places.exchange(lambda _: self.window, self.levels)
             return Candidate("place", self.place, self.column, (exchange,), self.window, takes_part=takes_part)
         side = round(BOX_CELLS * min(samples.frame) / cells)
         peaks = numbers.peaks(1 if self.name == FEATURES[1] else -1, self.window, places.cover)
         corners = np.clip(peaks - side // 2, 0, np.array(samples.frame) - side)
         boxes = Boxes(np.where(peaks >= 0, corners, -1), side, samples.frame)
-        exchange = Window(lambda rows: boxes.masks(rows) & ~places.cover(rows))
+        exchange = places.exchange(boxes.masks, self.levels)
         title, takes_part = f"{self.name} of the {self.place}", takes_part & (peaks[:, 0] >= 0)
         return Candidate("patch", title, self.column, (exchange,), self.window, boxes=boxes, takes_part=takes_part)
 
@@ -126,29 +128,29 @@ class Features:
         """Those of one class, without what is marked for it."""
         places = Places(self.samples, column)
         cover = places.cover(np.arange(len(self.samples)))
-        features = []
-        levels = {}
+        statistics, features, of_sides = self.statistics(column), [], {}
+        levels = statistics[0].values
         for number, (name, window) in enumerate(zip(self.names, self.windows, strict=True)):
-            values = self._values(places, cover, name, window, self.everywhere[:, number])
+            values = self._values(places, cover, name, window, self.everywhere[:, number], levels)
             if name in SIDES:
-                levels[name] = values[:, 0]
+                of_sides[name] = values[:, 0]
             which = range(len(FEATURES)) if name != EVERYWHERE else range(1, len(FEATURES))  # its level is a statistic
-            features += [Feature(column, FEATURES[k], name, window, values[:, k]) for k in which]
-        of_sides = np.stack([levels[name] for name in SIDES], 1)
-        return [*features, *self._of_any_side(column, of_sides), *self.statistics(column)]
+            features += [Feature(column, FEATURES[k], name, window, values[:, k], levels) for k in which]
+        every_side = np.stack([of_sides[name] for name in SIDES], 1)
+        return [*features, *self._of_any_side(column, every_side, levels), *statistics]
 
-    def _of_any_side(self, column: int, levels: FloatArray) -> list[Feature]:
+    def _of_any_side(self, column: int, of_sides: FloatArray, levels: FloatArray) -> list[Feature]:
         """The side of each image whose level (N, 4) lies furthest from what is usual there, below and above."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)  # a side on which no image takes part
-            apart = levels - np.nanmedian(levels, axis=0)
+            apart = of_sides - np.nanmedian(of_sides, axis=0)
         frame = self.windows[self.names.index(FRAME)]
         features = []
         for name, sign in ((DARKEST, -1), (BRIGHTEST, 1)):
             size = np.where(np.isnan(apart), -np.inf, sign * apart)
             which = size.argmax(1)
             values = np.where(np.isinf(size.max(1)), np.nan, size.max(1))
-            features.append(Feature(column, name, ANY_SIDE, frame, values, which))
+            features.append(Feature(column, name, ANY_SIDE, frame, values, levels, which))
         return features
 
     def statistics(self, column: int) -> list[Feature]:
@@ -160,10 +162,14 @@ class Features:
             features.append(Feature(column, one.name, "", one.region, exchange.measured(self.samples.pixels)))
         return features
 
-    def _values(self, places: Places, cover: Masks, name: str, window: Masks, everywhere: FloatArray) -> FloatArray:
-        """Features (N, F) of one window without what is marked, from those with it."""
+    def _values(
+        self, places: Places, cover: Masks, name: str, window: Masks, everywhere: FloatArray, levels: FloatArray
+    ) -> FloatArray:
+        """Features (N, F) of one window without what is marked, from those with it; its level less the image's own."""
         takes_part = places.takes_part(name, window, cover) if name != EVERYWHERE else np.asarray(~cover.all((1, 2)))
-        return self.numbers.without(everywhere, window, cover, takes_part)
+        values = self.numbers.without(everywhere, window, cover, takes_part)
+        values[:, 0] -= levels
+        return values
 
     def of_suspect(self, suspect: Suspect, column: int) -> Feature:
         """The feature that stands for a suspect of other images, or of another network, on these."""
@@ -173,12 +179,15 @@ class Features:
         if not place:
             return next(one for one in self.statistics(column) if one.name == name)
         if place == ANY_SIDE:
-            of_sides = [self._one(column, LEVEL, side, None).values for side in SIDES]
-            return next(one for one in self._of_any_side(column, np.stack(of_sides, 1)) if one.name == name)
+            each = [self._one(column, LEVEL, side, None) for side in SIDES]
+            of_sides, levels = np.stack([one.values for one in each], 1), each[0].levels
+            assert levels is not None
+            return next(one for one in self._of_any_side(column, of_sides, levels) if one.name == name)
         if window is None:
             window = self.windows[self.names.index(place)]
         places = Places(self.samples, column)
         cover = places.cover(np.arange(len(self.samples)))
         everywhere = self.numbers.of_windows(window[None])[:, 0]
-        values = self._values(places, cover, place, window, everywhere)
-        return Feature(column, name, place, window, values[:, FEATURES.index(name)])
+        levels = self.statistics(column)[0].values
+        values = self._values(places, cover, place, window, everywhere, levels)
+        return Feature(column, name, place, window, values[:, FEATURES.index(name)], levels)

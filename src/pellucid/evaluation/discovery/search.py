@@ -18,7 +18,7 @@ from pellucid.evaluation.discovery.candidates import (
     strongest,
 )
 from pellucid.evaluation.discovery.content.windows import all_windows, place_in_words
-from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
+from pellucid.evaluation.discovery.exchange import Pairs, exchanged_log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences
 from pellucid.utils.progress import progress_context
 
@@ -116,8 +116,6 @@ def candidates(search: Search, rows: Rows, columns: Rows) -> tuple[list[Candidat
 
     z = search.store.measured(search.key("places"), screen)["z"]
     roaming = Squares.over(samples.frame, settings.cells)
-    # the exchange of a place serves every class that is tested by it
-    exchanges: dict[bytes, Window] = {}
     every: list[Candidate] = []
     bands = np.arange(squares, len(windows))
     for column in map(int, columns):
@@ -125,11 +123,11 @@ def candidates(search: Search, rows: Rows, columns: Rows) -> tuple[list[Candidat
         cover = places_of.cover(np.arange(len(samples)))
         picked = best_windows(z[:squares, column], windows[:squares], settings.per_class)
         picked += bands[best_windows(z[bands, column], windows[bands], 1)].tolist()
-        every += [places_of.candidate(names[w], windows[w], cover, exchanges) for w in picked]
+        every += [places_of.candidate(names[w], windows[w], cover) for w in picked]
         # a thing longer than a window, or one that lies now in this window, now in the next
         joined, count = scipy.ndimage.label(np.any(windows[:squares][z[:squares, column] >= STRONG], axis=0))
         for piece in (joined == number for number in range(1, count + 1)):
-            every.append(places_of.candidate(place_in_words(piece), piece, cover, exchanges))
+            every.append(places_of.candidate(place_in_words(piece), piece, cover))
         every.append(at_varying_places(samples, column, roaming))
     return every, {"forward_passes": min(settings.screened, len(rows)) * len(windows), "windows": len(windows)}
 
@@ -201,8 +199,9 @@ def distinct(tested: list[Tested], samples: Samples, settings: DiscoverySettings
     """Of those that pass the test, each thing once, the largest share first.
 
     Those that a feature stands for come before the others, since it is told more surely which images have them: of
-    each thing the one with the largest effect, or a smaller place that has it. What a candidate adds to another one of
-    the same class is what is left of its worth once the other's is taken out of it by regression.
+    each thing the one with the largest effect, or a smaller place told in the same way that has it. What a candidate
+    adds to another one of the same class is what is left of its worth once the other's is taken out of it by
+    regression.
     """
     passed = [t for t in tested if t.p_corrected <= settings.alpha and t.share >= settings.least]
     passed.sort(key=lambda t: (t.carrier is None, -t.share))
@@ -210,7 +209,8 @@ def distinct(tested: list[Tested], samples: Samples, settings: DiscoverySettings
     while passed:
         first = passed.pop(0)
         related = [t for t in passed if t.candidate.column == first.candidate.column and not _adds(t, first, samples)]
-        smaller = [t for t in related if t.share >= SAME * first.share and _size(t) < _size(first)]
+        alike = [t for t in related if (t.carrier is None) == (first.carrier is None)]
+        smaller = [t for t in alike if t.share >= SAME * first.share and _size(t) < _size(first)]
         picked.append(min(smaller, key=_size) if smaller else first)
         passed = [t for t in passed if t not in related]
     return sorted(picked, key=lambda t: -t.share)

@@ -159,7 +159,7 @@ def images_showing(
     else:
         mask = suspect.region if suspect.window is None else suspect.window
         places = Places(samples, column)
-        candidate = places.candidate(suspect.name, mask, places.cover(np.arange(len(samples))), {})
+        candidate = places.candidate(suspect.name, mask, places.cover(np.arange(len(samples))))
     rng = np.random.default_rng(seed)
     pairs = Pairs.of(np.arange(len(samples)), rng.choice(len(samples), RECIPIENTS, replace=False), rng)
     with progress_context(f"who shows suspect {suspect.number}", len(dataset) * len(candidate.exchanges)):
