@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pellucid.evaluation.metrics.bootstrap import FloatArray
     from pellucid.models.classifier import AnyClassifier
 
+ROUNDING = 1e-12
 PATCH_CELLS = 3
 """Cells on a side of the squares that a thing at varying places is looked for in."""
 MOST_MARKED = 0.1
@@ -143,6 +144,15 @@ def strongest(worth: FloatArray, free: Masks) -> tuple[FloatArray, Rows]:
     best = values.argmax(1)
     has_one = free.any(1)
     return np.where(has_one, values[np.arange(len(values)), best], np.nan), np.where(has_one, best, -1)
+
+
+def beside(worth: FloatArray, level: FloatArray) -> FloatArray:
+    """Worth (D, R) less what of it goes with the level (D,) of the images, by least squares, whatever their labels.
+
+    Where all of an image is brighter, so is each part, and what a part adds another one may take away.
+    """
+    apart = level - level.mean()
+    return np.asarray(worth - apart[:, None] * (apart @ worth) / max(float(apart @ apart), ROUNDING))
 
 
 def places(

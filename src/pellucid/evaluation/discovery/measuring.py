@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pellucid.evaluation.discovery.candidates import Boxes, strongest
+from pellucid.evaluation.discovery.candidates import Boxes, beside, overall_level, strongest
 from pellucid.evaluation.discovery.content.whole_image import can_be_undone
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.presence import otsu
@@ -41,6 +41,7 @@ def worth_of_images(
     if candidate.squares is None:
         takes_part = np.ones(len(samples), bool) if candidate.takes_part is None else candidate.takes_part
         return {"worth": np.where(takes_part[pairs.donors], effects[:, 0], np.nan)}
+    effects = beside(effects, overall_level(samples, candidate.column)[pairs.donors])
     worth, best = strongest(effects, candidate.squares.free_of_marks(samples, candidate.column)[pairs.donors])
     return {"worth": worth, "corners": candidate.squares.boxes(best).corners.astype(np.float64)}
 

@@ -43,7 +43,9 @@ CARRIED = 12
 CARRIED_IN_ALL = 24
 """The same of all classes together."""
 PASSES = 800
-"""Forward passes that this takes of one of them, about; one for each image at least, of so many images at most."""
+"""Forward passes that this takes of one of them at most: turns of all images, or one of so many images."""
+PASSES_IN_ALL = 12000
+"""The same of all of them together, about."""
 FEWEST = 5
 """Images with no more of a feature than is usual, from which on its place can be taken by theirs."""
 
@@ -209,7 +211,7 @@ def mediated(
     passes = 0
     for t, feature in enumerate(features):
         rng = np.random.default_rng([settings.seed + 5, feature.number(samples)])
-        pairs = exchanged_pairs(samples, feature, rng)
+        pairs = exchanged_pairs(samples, feature, min(PASSES, PASSES_IN_ALL // len(features)), rng)
         if pairs is None:
             carriers.append(None)
             continue
@@ -261,11 +263,17 @@ def sign_flips(scores: FloatArray, flips: int, seed: int) -> tuple[FloatArray, F
     return shares.sum(0), *stepped_down(shares.sum(0), drawn)
 
 
-def exchanged_pairs(samples: Samples, feature: Feature, rng: np.random.Generator) -> Pairs | None:
+def exchanged_pairs(samples: Samples, feature: Feature, passes: int, rng: np.random.Generator) -> Pairs | None:
     """Who gives to whom: to each image negatives with no more of a feature than is usual; None where there are too few.
 
     Of the level of a window and of statistics usual are the half of the negatives that are closest to their median, of
     details the lower half. The images come turn after turn, in the same order.
+
+    Args:
+        samples: all images.
+        feature: of them.
+        passes: how many pairs at most.
+        rng: of the draws.
     """
     usable = np.flatnonzero(~np.isnan(feature.values) & ~np.isnan(samples.labels[:, feature.column]))
     negatives = usable[samples.labels[usable, feature.column] == 0]
@@ -274,8 +282,8 @@ def exchanged_pairs(samples: Samples, feature: Feature, rng: np.random.Generator
     values = feature.values[negatives]
     unusual = values if feature.is_of_detail else np.abs(values - np.median(values))
     pool = negatives[unusual <= np.median(unusual)]
-    rows = samples.balanced(usable, PASSES, rng)
-    turns = max(1, PASSES // len(rows))
+    rows = samples.balanced(usable, passes, rng)
+    turns = max(1, passes // len(rows))
     recipients = np.tile(rows, turns)
     places = rng.integers(len(pool), size=len(recipients))
     places = np.where(pool[places] == recipients, (places + 1) % len(pool), places)

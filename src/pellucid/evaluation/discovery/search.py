@@ -13,7 +13,9 @@ from pellucid.evaluation.discovery.candidates import (
     Places,
     Squares,
     at_varying_places,
+    beside,
     best_windows,
+    overall_level,
     places,
     strongest,
 )
@@ -37,6 +39,7 @@ SAME = 0.85
 """A smaller window that holds this share of a larger one's effect is taken instead of it."""
 NOTHING_MORE = 2.5
 """z of what a candidate adds to a stronger one, up to which it is the same thing."""
+ROUNDING = 1e-12
 RESAMPLES = 500
 """Of the images, for intervals."""
 STRONG = 3.0
@@ -189,6 +192,7 @@ def _worth_of_exchanges(
         own = effects[:, [number[id(exchange)] for exchange in one.exchanges], one.column]
         worth[:, i] = own[:, 0]
         if one.squares is not None:
+            own = beside(own, overall_level(samples, one.column)[donors])
             worth[:, i] = strongest(own, one.squares.free_of_marks(samples, one.column)[donors])[0]
         if one.takes_part is not None:
             worth[~one.takes_part[donors], i] = np.nan
@@ -227,7 +231,7 @@ def _adds(one: Tested, other: Tested, samples: Samples) -> bool:
     if len(usable) < 3:
         return True
     own, their = (values[usable] - values[usable].mean() for values in both)
-    rest = own - their * (own @ their / max(their @ their, 1e-12))
+    rest = own - their * (own @ their / max(their @ their, ROUNDING))
     labels = samples.labels[usable, one.candidate.column]
     difference, z = (float(of[0]) for of in mean_differences(rest[:, None], labels[:, None]))
     return z > NOTHING_MORE and difference > LITTLE_MORE * float(mean_differences(own[:, None], labels[:, None])[0][0])

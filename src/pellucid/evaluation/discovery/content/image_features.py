@@ -82,10 +82,10 @@ class ImageFeatures:
         places = np.full((len(self.samples), 2), -1)
         for start in range(0, len(places), CHUNK):
             rows = np.arange(start, min(start + CHUNK, len(places)))
-            free = np.asarray(window & ~cover_of(rows))
+            free: Masks = window & ~cover_of(rows)
             size = np.where(free, sign * self.detail[rows], -np.inf).reshape(len(rows), -1)
             at = np.stack(np.unravel_index(size.argmax(1), window.shape), 1)
-            places[rows] = np.where(free.any((1, 2))[:, None], at, -1)
+            places[rows] = np.where(np.isfinite(size.max(1))[:, None], at, -1)
         return places
 
     def _of(self, rows: Rows, window: Masks, free: Masks) -> FloatArray:
