@@ -214,7 +214,7 @@ def test_what_roams_is_exchanged_in_a_square_around_it_on_each_image():
             free = [(detail[y, x], y, x) for y, x in zip(*np.nonzero(window & ~cover[row]), strict=True)]
             _, y, x = max(free)
             corner = [min(max(place - side // 2, 0), SIDE - side) for place in (y, x)]
-            np.testing.assert_array_equal(candidate.boxes.corners[row], corner)
+            np.testing.assert_array_equal(candidate.boxes.rectangles[row], [*corner, side, side])
             own = np.zeros((SIDE, SIDE), bool)
             own[corner[0] : corner[0] + side, corner[1] : corner[1] + side] = True
             np.testing.assert_array_equal(candidate.exchanges[0].mask_of(np.array([row]))[0], own & ~cover[row])
@@ -484,7 +484,7 @@ def test_the_darkest_side_is_that_furthest_below_its_usual_level():
     below = np.median(relative, 0) - relative
     np.testing.assert_allclose(feature.values, below.max(1), atol=1e-6)
     candidate = feature.candidate(made.samples, made.numbers, 6)
-    assert candidate.kind == "place"
+    assert candidate.kind == "patch"
     for row in range(1, N, 2):
         assert feature.sides[row] == which[row]
         mask = candidate.exchanges[0].mask_of(np.array([row]))[0]

@@ -13,6 +13,7 @@ from pellucid.evaluation.discovery.content.windows import BANDS
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.inference import mean_differences
 from pellucid.evaluation.discovery.samples import COMMON
+from pellucid.types import Box
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,24 +62,33 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Boxes:
-    """A square of each image.
+    """A rectangle of each image.
 
     Attributes:
-        corners: (N, 2), row and column of its upper left corner; −1 where an image has none.
-        side: in pixels.
+        rectangles: int64 (N, 4), row and column of its upper left corner, height and width; −1 where an image has none.
         frame: H and W.
     """
 
-    corners: Rows
-    side: int
+    rectangles: Rows
     frame: tuple[int, int]
 
+    @classmethod
+    def squares(cls, corners: Rows, side: int, frame: tuple[int, int]) -> Boxes:
+        """Squares of one size by their corners (N, 2), −1 where an image has none."""
+        sides = np.where(corners[:, :1] >= 0, side, -1)
+        return cls(np.concatenate([corners, sides, sides], 1), frame)
+
     def masks(self, rows: Rows) -> Masks:
-        """Boolean (n, H, W), the squares of some images."""
+        """Boolean (n, H, W), the rectangles of some images."""
         down, across = np.arange(self.frame[0])[None, :, None], np.arange(self.frame[1])[None, None, :]
-        top, left = (self.corners[rows, axis, None, None] for axis in (0, 1))
-        masks: Masks = (down >= top) & (down < top + self.side) & (across >= left) & (across < left + self.side)
+        top, left, height, width = (self.rectangles[rows, place, None, None] for place in range(4))
+        masks: Masks = (down >= top) & (down < top + height) & (across >= left) & (across < left + width)
         return masks & (top >= 0)
+
+    def box(self, row: int) -> Box:
+        """That of one image."""
+        top, left, height, width = map(float, self.rectangles[row])
+        return Box(left, top, width, height)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +116,7 @@ class Squares:
 
     def boxes(self, places: Rows) -> Boxes:
         """Squares by number as those of images; none where it is −1."""
-        return Boxes(np.where(places[:, None] >= 0, self.corners[places], -1), self.side, self.frame)
+        return Boxes.squares(np.where(places[:, None] >= 0, self.corners[places], -1), self.side, self.frame)
 
     @cached_property
     def masks(self) -> Masks:

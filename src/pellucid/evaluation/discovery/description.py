@@ -10,9 +10,8 @@ import numpy as np
 
 from pellucid.evaluation.discovery.candidates import Boxes
 from pellucid.evaluation.discovery.content.whole_image import can_be_undone
-from pellucid.evaluation.discovery.content.windows import place_in_words
-from pellucid.evaluation.discovery.features import NAMED
-from pellucid.evaluation.discovery.presence import around, otsu, square, where_it_differs
+from pellucid.evaluation.discovery.content.windows import BANDS, place_in_words
+from pellucid.evaluation.discovery.presence import around, otsu, where_it_differs
 from pellucid.evaluation.discovery.samples import COMMON
 from pellucid.evaluation.discovery.search import RESAMPLES
 from pellucid.evaluation.discovery.shares import share_estimate, shares_of_worth
@@ -86,13 +85,11 @@ def describe(
     boxes: dict[str, tuple[Box, ...]] = {}
     frame = mean_patch = mean_without = None
     if one.kind == "patch":
-        own_box = one.squares or one.boxes
-        assert own_box is not None
-        side, corners = own_box.side, arrays["corners"].astype(np.int64)
-        boxes = {samples.ids[i]: (square(corners[i], side),) for i in np.flatnonzero(present)}
-        frame = square(corners[exemplars[0]], side) if len(exemplars) else None
-        mean_patch, mean_without = (_mean_of_own(samples, corners, side, rows) for rows in (exemplars, without))
-        region = np.asarray(Boxes(corners, side, samples.frame).masks(np.flatnonzero(present)).any(0))
+        own_boxes = Boxes(arrays["rectangles"].astype(np.int64), samples.frame)
+        boxes = {samples.ids[i]: (own_boxes.box(i),) for i in np.flatnonzero(present)}
+        frame = own_boxes.box(exemplars[0]) if len(exemplars) else None
+        mean_patch, mean_without = (_mean_of_own(samples, own_boxes, rows) for rows in (exemplars, without))
+        region = np.asarray(own_boxes.masks(np.flatnonzero(present)).any(0))
     elif one.kind == "place":
         frame = around(region, MARGIN)
         boxes = {samples.ids[i]: (around(region, 0),) for i in np.flatnonzero(present)}
@@ -103,7 +100,7 @@ def describe(
     judged = arrays["neutral_rows"].astype(np.int64), arrays["neutral"][:, column]
     answers = judged if len(judged[0]) else UNDONE
     consequences, worst = consequences_of(own, column, present, bootstrap, thresholds[column], answers)
-    title = one.name if one.kind != "place" or one.name in NAMED else place_in_words(region)
+    title = one.name if one.kind != "place" or one.name in BANDS else place_in_words(region)
     return Suspect(
         number=number,
         kind=one.kind,
@@ -154,11 +151,13 @@ def _feature_of(carrier: Carrier) -> dict[str, float | str | bool]:
     }
 
 
-def _mean_of_own(samples: Samples, corners: Rows, side: int, rows: Rows) -> npt.NDArray[np.float32] | None:
-    """The mean (C, side, side) of what these images show, each in its own square."""
-    if not len(rows):
+def _mean_of_own(samples: Samples, boxes: Boxes, rows: Rows) -> npt.NDArray[np.float32] | None:
+    """The mean (C, h, w) of what these images show, each in its own rectangle; None of rectangles of several shapes."""
+    rectangles = boxes.rectangles[rows]
+    if not len(rows) or (rectangles[:, 2:] != rectangles[0, 2:]).any():
         return None
-    down, across = (corners[rows, axis, None] + np.arange(side) for axis in (0, 1))
+    top, left, height, width = rectangles.T
+    down, across = top[:, None] + np.arange(height[0]), left[:, None] + np.arange(width[0])
     pixels = as_pixels(samples.pixels[rows]).numpy()
     cut = pixels[np.arange(len(rows))[:, None, None], :, down[:, :, None], across[:, None, :]]
     return np.asarray(cut.mean(0).transpose(2, 0, 1), np.float32)

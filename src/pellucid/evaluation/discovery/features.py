@@ -29,8 +29,6 @@ ANY_SIDE = "sides"
 """The name of the four sides of the frame, of which one on each image is meant."""
 DARKEST, BRIGHTEST = "darkest side", "brightest side"
 """The side whose level lies furthest from what is usual there, below or above it."""
-NAMED = (*BANDS, DARKEST, BRIGHTEST)
-"""Places that are called by their name, and not by where they lie."""
 LEVEL = FEATURES[0]
 BOX_CELLS = 2
 """Cells on a side of the square around a detail that is exchanged."""
@@ -89,19 +87,26 @@ class Feature:
             return next(one for one in whole_images(samples, self.column) if one.name == self.name)
         places, takes_part = Places(samples, self.column), ~np.isnan(self.values)
         if self.sides is not None:
-            masks, which = _sides(samples.frame, cells), self.sides
-            exchange = places.exchange(lambda rows: masks[which[rows]], self.levels)
-            return Candidate("place", self.name, self.column, (exchange,), self.window, takes_part=takes_part)
+            rectangles = np.array([_rectangle(mask) for mask in _sides(samples.frame, cells)])
+            boxes = Boxes(rectangles[self.sides], samples.frame)
+            exchange = places.exchange(boxes.masks, self.levels)
+            return Candidate("patch", self.name, self.column, (exchange,), self.window, None, boxes, takes_part)
         if not self.roams:
             exchange = places.exchange(lambda _: self.window, self.levels)
             return Candidate("place", self.place, self.column, (exchange,), self.window, takes_part=takes_part)
         side = round(BOX_CELLS * min(samples.frame) / cells)
         peaks = numbers.peaks(1 if self.name == FEATURES[1] else -1, self.window, places.cover)
         corners = np.clip(peaks - side // 2, 0, np.array(samples.frame) - side)
-        boxes = Boxes(np.where(peaks >= 0, corners, -1), side, samples.frame)
+        boxes = Boxes.squares(np.where(peaks >= 0, corners, -1), side, samples.frame)
         exchange = places.exchange(boxes.masks, self.levels)
         title, takes_part = f"{self.name} of the {self.place}", takes_part & (peaks[:, 0] >= 0)
-        return Candidate("patch", title, self.column, (exchange,), self.window, boxes=boxes, takes_part=takes_part)
+        return Candidate("patch", title, self.column, (exchange,), self.window, None, boxes, takes_part)
+
+
+def _rectangle(mask: Masks) -> list[int]:
+    """Row and column of the upper left corner, height and width of what is true in a mask (H, W)."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return [rows[0], columns[0], rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1]
 
 
 def _sides(frame: tuple[int, int], cells: int) -> Masks:

@@ -33,8 +33,7 @@ def worth_of_images(
     """What a candidate is worth to its class on each donor, and where it lies if it lies at varying places.
 
     Returns:
-        `worth` (D,), NaN where it takes no part, and of what lies at varying places `corners` (D, 2) of its squares, −1
-        without one.
+        `worth` (D,), NaN where it takes no part, and of what lies at varying places `rectangles` (D, 4) of its `Boxes`.
     """
     odds = exchanged_log_odds(model, samples.pixels, pairs, candidate.exchanges, samples.task, batch_size=batch_size)
     effects = pairs.centred(odds[..., candidate.column])
@@ -43,7 +42,7 @@ def worth_of_images(
         return {"worth": np.where(takes_part[pairs.donors], effects[:, 0], np.nan)}
     effects = beside(effects, overall_level(samples, candidate.column)[pairs.donors])
     worth, best = strongest(effects, candidate.squares.free_of_marks(samples, candidate.column)[pairs.donors])
-    return {"worth": worth, "corners": candidate.squares.boxes(best).corners.astype(np.float64)}
+    return {"worth": worth, "rectangles": candidate.squares.boxes(best).rectangles.astype(np.float64)}
 
 
 def measure_suspect(
@@ -53,7 +52,7 @@ def measure_suspect(
 
     Returns:
         `worth` (N,) of all images, from the feature that stands for it where there is one, and of what lies at varying
-        places `corners` (N, 2); `taken_rows`, `taken` (n, K) and `put_rows`, `put` (n, K), changes of the log-odds;
+        places `rectangles` (N, 4); `taken_rows`, `taken` (n, K) and `put_rows`, `put` (n, K), changes of the log-odds;
         `neutral_rows` and `neutral` (n, K), the log-odds of images that have what some other image has. Of what cannot
         be undone n is 0 of `taken` and of `neutral`.
     """
@@ -65,11 +64,10 @@ def measure_suspect(
     else:
         arrays = {"worth": tested.worth}
         if candidate.boxes is not None:
-            arrays["corners"] = candidate.boxes.corners.astype(np.float64)
+            arrays["rectangles"] = candidate.boxes.rectangles.astype(np.float64)
     exchange = candidate.exchanges[0]
     if candidate.squares is not None:
-        own = Boxes(arrays["corners"].astype(np.int64), candidate.squares.side, samples.frame)
-        exchange = Window(own.masks)
+        exchange = Window(Boxes(arrays["rectangles"].astype(np.int64), samples.frame).masks)
     taking = replace(exchange, of_recipient=True) if isinstance(exchange, Window) else exchange
 
     def odds(pairs: Pairs, take: bool = False) -> FloatArray:

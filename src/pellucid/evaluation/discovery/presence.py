@@ -11,8 +11,6 @@ from pellucid.models.inference import as_pixels
 from pellucid.types import Box
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
     from pellucid.evaluation.discovery.samples import Masks, Samples
     from pellucid.evaluation.metrics.bootstrap import FloatArray
 
@@ -95,11 +93,6 @@ def where_it_differs(samples: Samples, strength: FloatArray, present: Masks, col
     touching = np.unique(joined[near & region])
     region &= np.isin(joined, touching[touching > 0])
     return region if region.any() else near
-
-
-def square(corner: npt.NDArray[np.int64], side: int) -> Box:
-    """A square from the row and column of its corner."""
-    return Box(float(corner[1]), float(corner[0]), float(side), float(side))
 
 
 def around(region: Masks, margin: int) -> Box:

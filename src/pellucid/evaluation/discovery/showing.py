@@ -11,7 +11,7 @@ from pellucid.evaluation.discovery.candidates import Boxes, Places, Squares, at_
 from pellucid.evaluation.discovery.exchange import Pairs
 from pellucid.evaluation.discovery.features import Features
 from pellucid.evaluation.discovery.measuring import worth_of_images
-from pellucid.evaluation.discovery.presence import otsu, square
+from pellucid.evaluation.discovery.presence import otsu
 from pellucid.evaluation.discovery.run import InOrder, two_classes
 from pellucid.evaluation.discovery.samples import Samples
 from pellucid.types import InputError
@@ -153,7 +153,7 @@ def images_showing(
         sign = 1 if suspect.details["feature_more"] else -1
         rows = np.flatnonzero(sign * feature.values > sign * suspect.details["feature_cut"])
         own_boxes = feature.candidate(samples, made.numbers, discovery.settings["cells"]).boxes
-        return Showing(rows, None if own_boxes is None else _boxes(own_boxes, rows), len(dataset))
+        return Showing(rows, None if own_boxes is None else tuple(own_boxes.box(row) for row in rows.tolist()), len(dataset))
     if suspect.kind == "patch":
         candidate = at_varying_places(samples, column, Squares.over(samples.frame, discovery.settings["cells"]))
     else:
@@ -167,10 +167,6 @@ def images_showing(
     rows = np.flatnonzero(arrays["worth"] > otsu(arrays["worth"]))
     boxes = None
     if candidate.squares is not None:
-        own_boxes = Boxes(arrays["corners"].astype(np.int64), candidate.squares.side, samples.frame)
-        boxes = _boxes(own_boxes, rows)
+        own_boxes = Boxes(arrays["rectangles"].astype(np.int64), samples.frame)
+        boxes = tuple(own_boxes.box(row) for row in rows.tolist())
     return Showing(rows, boxes, len(dataset))
-
-
-def _boxes(boxes: Boxes, rows: Rows) -> tuple[Box, ...]:
-    return tuple(square(boxes.corners[row], boxes.side) for row in rows)
