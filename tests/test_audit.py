@@ -290,7 +290,7 @@ def test_a_place_that_it_goes_by_stands_on_its_page(sides, tmp_path):
 
 @pytest.mark.usefixtures("without_charts")
 def test_what_it_goes_by_is_looked_for_and_kept(sides, tmp_path, monkeypatch):
-    monkeypatch.setattr("pellucid.evaluation.discovery.search.mediated", lambda *_: ({}, 0))  # no feature passes
+    monkeypatch.setattr("pellucid.evaluation.discovery.run.by_features", lambda *_: ([], 0))  # no feature passes
     found = pl.audit(seer(), sides, settings=replace(TINY, searched=40), out=tmp_path)
     found.save(tmp_path)
     stored = json.loads((tmp_path / "audit.json").read_text())["discovery"]

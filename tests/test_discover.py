@@ -20,12 +20,12 @@ from pellucid.data.regions import Region, Regions
 from pellucid.evaluation.discovery import mediation
 from pellucid.evaluation.discovery.candidates import Squares, best_windows, marks_left_out, strongest, whole_images
 from pellucid.evaluation.discovery.comparison import _verdict
+from pellucid.evaluation.discovery.content.presence import otsu, where_it_differs
 from pellucid.evaluation.discovery.content.whole_image import STATISTICS, WholeImage
 from pellucid.evaluation.discovery.description import is_confirmed, sign_flip_p
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds, log_odds
 from pellucid.evaluation.discovery.inference import associations, mean_differences, permuted, permuted_z
 from pellucid.evaluation.discovery.measuring import rows_to_judge
-from pellucid.evaluation.discovery.presence import otsu, where_it_differs
 from pellucid.evaluation.discovery.samples import MarkedPairs, Samples
 from pellucid.evaluation.discovery.settings import DiscoverySettings
 from pellucid.evaluation.discovery.showing import images_showing

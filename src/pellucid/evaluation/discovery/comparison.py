@@ -124,12 +124,12 @@ def compare_discoveries(
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Remeasured:
     """A suspect of before, measured in the network of now.
 
     Attributes:
         rows: (D,), the images that it was tested on.
-        moved: (N,), what an exchange moved on each, NaN where none was made.
+        changes: (N,), what an exchange changes on each, NaN where none was made.
         shares: (1 + R,), as `shares_of_worth` gives them.
         n: images behind them.
         p: of the test alone.
@@ -137,33 +137,33 @@ class Measured:
     """
 
     rows: Rows
-    moved: FloatArray
+    changes: FloatArray
     shares: FloatArray
     n: int
     p: float
     feature: FloatArray | None = None
 
-    def shares_of(self, moved: FloatArray, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
+    def shares_of(self, changes: FloatArray, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
         """Its shares (1 + R,) where the exchange moves the answers otherwise."""
         if self.feature is None:
-            return shares_of_worth(moved, labels, odds, bootstrap)
-        return shares_by_feature(self.feature, moved, labels, odds, bootstrap)
+            return shares_of_worth(changes, labels, odds, bootstrap)
+        return shares_by_feature(self.feature, changes, labels, odds, bootstrap)
 
     def in_another(self, old: Suspect) -> FloatArray | None:
-        """What the same exchanges moved (N,) in the network of before; None where others were made."""
+        """What the same exchanges changes (N,) in the network of before; None where others were made."""
         if old.tested_rows is None or old.tested_worth is None or not np.array_equal(old.tested_rows, self.rows):
             return None
-        moved = np.full(len(self.moved), math.nan)
-        moved[self.rows] = old.tested_worth
-        return moved if np.array_equal(np.isnan(moved), np.isnan(self.moved)) else None
+        changes = np.full(len(self.changes), math.nan)
+        changes[self.rows] = old.tested_worth
+        return changes if np.array_equal(np.isnan(changes), np.isnan(self.changes)) else None
 
 
 def _measured(
     olds: Sequence[Suspect], search: Search, halves: tuple[Rows, Rows], bootstrap: Bootstrap
-) -> tuple[dict[int, Measured], dict[int, str]]:
+) -> tuple[dict[int, Remeasured], dict[int, str]]:
     """By a suspect's place in the list what it is now, or why that cannot be told."""
     samples, plan = search.samples, search.settings
-    measured: dict[int, Measured] = {}
+    measured: dict[int, Remeasured] = {}
     reasons: dict[int, str] = {}
     every: dict[int, Candidate] = {}
     carried: dict[int, int] = {}
@@ -171,7 +171,7 @@ def _measured(
     def keep(place: int, column: int, worth: FloatArray, rows: Rows, p: float) -> None:
         shares = shares_of_worth(worth, samples.labels[:, column], samples.odds[:, column], bootstrap)
         n = int((~np.isnan(worth) & ~np.isnan(samples.labels[:, column])).sum())
-        measured[place] = Measured(rows, worth, shares, n, p)
+        measured[place] = Remeasured(rows, worth, shares, n, p)
 
     for place, old in enumerate(olds):
         reason = _cannot_be_told(old, samples)
@@ -192,9 +192,9 @@ def _measured(
         for place, one in zip(every, tested, strict=True):
             keep(place, one.candidate.column, one.worth, one.rows, one.p)
     if carried:
-        made = Features(samples, plan.cells)
-        features = [made.of_suspect(olds[place], column) for place, column in carried.items()]
-        answer = mediated(search, made, features, [ways(one, samples) for one in features], "features")
+        table = Features(samples, plan.cells)
+        features = [table.of_suspect(olds[place], column) for place, column in carried.items()]
+        answer = mediated(search, table, features, [ways(one, samples) for one in features], "features")
         for i, (place, column) in enumerate(carried.items()):
             carrier = answer.carriers[i]
             if carrier is None:
@@ -203,7 +203,7 @@ def _measured(
             labels, values = samples.labels[:, column], carrier.values
             rows = np.flatnonzero(~np.isnan(values) & ~np.isnan(labels))
             shares = carrier.shares(labels, samples.odds[:, column], bootstrap)
-            measured[place] = Measured(rows, carrier.effect, shares, len(rows), float(answer.p[i]), values)
+            measured[place] = Remeasured(rows, carrier.effect, shares, len(rows), float(answer.p[i]), values)
     return measured, reasons
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.evaluation.discovery.candidates import Boxes
+from pellucid.evaluation.discovery.content.presence import around, otsu, where_it_differs
 from pellucid.evaluation.discovery.content.whole_image import can_be_undone
 from pellucid.evaluation.discovery.content.windows import BANDS, place_in_words
-from pellucid.evaluation.discovery.presence import around, otsu, where_it_differs
 from pellucid.evaluation.discovery.samples import COMMON
 from pellucid.evaluation.discovery.search import RESAMPLES
 from pellucid.evaluation.discovery.shares import share_estimate, shares_of_worth
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    from pellucid.evaluation.discovery.mediation import Carrier
+    from pellucid.evaluation.discovery.features import Carrier
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.discovery.search import Tested
     from pellucid.evaluation.metrics.bootstrap import FloatArray
@@ -86,8 +86,8 @@ def describe(
     frame = mean_patch = mean_without = None
     if one.kind == "patch":
         own_boxes = Boxes(arrays["rectangles"].astype(np.int64), samples.frame)
-        boxes = {samples.ids[i]: (own_boxes.box(i),) for i in np.flatnonzero(present)}
-        frame = own_boxes.box(exemplars[0]) if len(exemplars) else None
+        boxes = {samples.ids[i]: (own_boxes.box(i),) for i in np.flatnonzero(present).tolist()}
+        frame = own_boxes.box(int(exemplars[0])) if len(exemplars) else None
         mean_patch, mean_without = (_mean_of_own(samples, own_boxes, rows) for rows in (exemplars, without))
         region = np.asarray(own_boxes.masks(np.flatnonzero(present)).any(0))
     elif one.kind == "place":
@@ -152,12 +152,12 @@ def _feature_of(carrier: Carrier) -> dict[str, float | str | bool]:
 
 
 def _mean_of_own(samples: Samples, boxes: Boxes, rows: Rows) -> npt.NDArray[np.float32] | None:
-    """The mean (C, h, w) of what these images show, each in its own rectangle; None of rectangles of several shapes."""
+    """The mean (C, h, w) of what these images show, each in its own square; None of other rectangles."""
     rectangles = boxes.rectangles[rows]
-    if not len(rows) or (rectangles[:, 2:] != rectangles[0, 2:]).any():
+    if not len(rows) or (rectangles[:, 2:] != rectangles[0, 2]).any():
         return None
-    top, left, height, width = rectangles.T
-    down, across = top[:, None] + np.arange(height[0]), left[:, None] + np.arange(width[0])
+    top, left, side, _ = rectangles.T
+    down, across = top[:, None] + np.arange(side[0]), left[:, None] + np.arange(side[0])
     pixels = as_pixels(samples.pixels[rows]).numpy()
     cut = pixels[np.arange(len(rows))[:, None, None], :, down[:, :, None], across[:, None, :]]
     return np.asarray(cut.mean(0).transpose(2, 0, 1), np.float32)

@@ -15,13 +15,16 @@ import numpy as np
 
 from pellucid.evaluation.discovery.candidates import Boxes, Candidate, Places, whole_images
 from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
+from pellucid.evaluation.discovery.content.presence import otsu
 from pellucid.evaluation.discovery.content.whole_image import WholeImage
 from pellucid.evaluation.discovery.content.windows import BANDS, FRAME, SIDES, all_windows, sides
+from pellucid.evaluation.discovery.shares import shares_by_feature
 
 if TYPE_CHECKING:
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.discovery.suspect import Suspect
     from pellucid.evaluation.metrics.bootstrap import FloatArray
+    from pellucid.evaluation.metrics.statistics import Bootstrap
 
 EVERYWHERE = "image"
 """The name of the window that is all of the frame."""
@@ -113,6 +116,42 @@ def _sides(frame: tuple[int, int], cells: int) -> Masks:
     """The four sides of the frame, boolean (4, H, W)."""
     bands = sides(*frame, cells)
     return np.stack([bands[name] for name in SIDES])
+
+
+@dataclass(frozen=True, eq=False)
+class Carrier:
+    """The feature that stands for a candidate: an image has the more of it, the larger `slope` times it is.
+
+    Attributes:
+        feature: which.
+        limits: between which it counts: the medians of the images on either side of Otsu's cut, so that a few with
+            very much of it do not decide.
+        slope: what one unit of it adds to the log-odds.
+        effect: (N,), what it adds to each image's log-odds, by swapping it with others; NaN where not measured.
+    """
+
+    feature: Feature
+    limits: tuple[float, float]
+    slope: float
+    effect: FloatArray
+
+    @property
+    def values(self) -> FloatArray:
+        """The feature (N,) within its limits."""
+        return np.clip(self.feature.values, *self.limits)
+
+    @property
+    def strength(self) -> FloatArray:
+        """What it adds to the log-odds of each image (N,), less what it adds on average."""
+        return np.asarray(self.slope * (self.values - np.nanmean(self.values)))
+
+    def cut(self) -> float:
+        """The value of the feature beyond which an image shows it: where Otsu cuts the strength in two."""
+        return float(otsu(self.strength) / self.slope + np.nanmean(self.values))
+
+    def shares(self, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
+        """See `shares_by_feature`."""
+        return shares_by_feature(self.values, self.effect, labels, odds, bootstrap)
 
 
 class Features:

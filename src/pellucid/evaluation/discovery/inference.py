@@ -160,9 +160,9 @@ def permuted_z(worth: FloatArray, labels: FloatArray) -> FloatArray:
     is_known = ~np.isnan(labels)
     hits = np.where(is_known, labels, 0.0)
     everywhere = is_known.all()
-    known = np.ones((1, len(worth))) if everywhere else is_known.astype(np.float64)
+    labelled = np.ones((1, len(worth))) if everywhere else is_known.astype(np.float64)
     weights = part.astype(np.float64)
-    count, total, squares = known @ weights, known @ values, known @ values**2
+    count, total, squares = labelled @ weights, labelled @ values, labelled @ values**2
     positives, sums = hits @ weights, hits @ values
     negatives = count - positives
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -173,7 +173,7 @@ def permuted_z(worth: FloatArray, labels: FloatArray) -> FloatArray:
     return np.where((positives >= 2) & (negatives >= 2) & (deviation > ROUNDING), z, np.nan)
 
 
-def stepped_down(size: FloatArray, drawn: FloatArray) -> tuple[FloatArray, FloatArray]:
+def stepped_down(size: FloatArray, by_chance: FloatArray) -> tuple[FloatArray, FloatArray]:
     """P of each of T tests alone, and of all together, from how large each is (T,) and by chance (R, T); NaN of NaN.
 
     Source:
@@ -181,9 +181,9 @@ def stepped_down(size: FloatArray, drawn: FloatArray) -> tuple[FloatArray, Float
     """
     p, corrected = (np.full(len(size), np.nan) for _ in range(2))
     usable = np.flatnonzero(~np.isnan(size))
-    p[usable] = (1 + (drawn[:, usable] >= size[usable] - ROUNDING).sum(0)) / (len(drawn) + 1)
+    p[usable] = (1 + (by_chance[:, usable] >= size[usable] - ROUNDING).sum(0)) / (len(by_chance) + 1)
     order = usable[np.argsort(-size[usable], kind="stable")]
-    largest = np.maximum.accumulate(drawn[:, order[::-1]], axis=1)[:, ::-1]
-    steps = (1 + (largest >= size[order] - ROUNDING).sum(0)) / (len(drawn) + 1)
+    largest = np.maximum.accumulate(by_chance[:, order[::-1]], axis=1)[:, ::-1]
+    steps = (1 + (largest >= size[order] - ROUNDING).sum(0)) / (len(by_chance) + 1)
     corrected[order] = np.maximum.accumulate(steps) if len(order) else steps
     return p, corrected

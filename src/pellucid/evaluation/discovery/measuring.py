@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.evaluation.discovery.candidates import Boxes, beside, overall_level, strongest
+from pellucid.evaluation.discovery.content.presence import otsu
 from pellucid.evaluation.discovery.content.whole_image import can_be_undone
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
-from pellucid.evaluation.discovery.presence import otsu
 
 if TYPE_CHECKING:
     import numpy.typing as npt

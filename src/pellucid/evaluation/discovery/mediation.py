@@ -2,9 +2,9 @@
 
 What an image is worth to a class by one exchange is noisy: all that its window shows has a part in it. A feature of the
 image is not. So it is asked, first, whether the feature goes with the label; then, among images of the same label,
-whether the answers of those that have more of it fall further when others' content, which has no more than is usual,
-takes its place. What the feature carries of the distance between positives and negatives is the product of both (a test
-of joint significance, MacKinnon et al. 2002).
+whether swapping what it stands for with others, which have no more of it than is usual, moves the answers further where
+there is more of it. What the feature carries of the distance between positives and negatives is the product of both (a
+test of joint significance, MacKinnon et al. 2002).
 """
 
 from __future__ import annotations
@@ -14,24 +14,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pellucid.evaluation.discovery.content.presence import otsu
 from pellucid.evaluation.discovery.content.whole_image import can_be_undone
 from pellucid.evaluation.discovery.exchange import Pairs, Window
-from pellucid.evaluation.discovery.features import Features
+from pellucid.evaluation.discovery.features import Carrier, Features
 from pellucid.evaluation.discovery.inference import associations, stepped_down
-from pellucid.evaluation.discovery.presence import otsu
 from pellucid.evaluation.discovery.search import Tested
-from pellucid.evaluation.discovery.shares import shares_by_feature
 from pellucid.utils.progress import progress_context
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pellucid.evaluation.discovery.exchange import Exchange
     from pellucid.evaluation.discovery.features import Feature
     from pellucid.evaluation.discovery.inference import Association
     from pellucid.evaluation.discovery.samples import Rows, Samples
     from pellucid.evaluation.discovery.search import Search
     from pellucid.evaluation.metrics.bootstrap import FloatArray
-    from pellucid.evaluation.metrics.statistics import Bootstrap
 
 ROUNDING = 1e-12
 SQUARES = 4
@@ -48,42 +47,6 @@ PASSES_IN_ALL = 12000
 """The same of all of them together, about."""
 FEWEST = 5
 """Images with no more of a feature than is usual, from which on its place can be taken by theirs."""
-
-
-@dataclass(frozen=True, eq=False)
-class Carrier:
-    """The feature that stands for a candidate: an image has the more of it, the larger `slope` times it is.
-
-    Attributes:
-        feature: which.
-        limits: between which it counts: the medians of the images on either side of Otsu's cut, so that a few with
-            very much of it do not decide.
-        slope: what one unit of it adds to the log-odds.
-        effect: (N,), how far each image's log-odds fall when others' content takes its place; NaN where not measured.
-    """
-
-    feature: Feature
-    limits: tuple[float, float]
-    slope: float
-    effect: FloatArray
-
-    @property
-    def values(self) -> FloatArray:
-        """The feature (N,) within its limits."""
-        return np.clip(self.feature.values, *self.limits)
-
-    @property
-    def strength(self) -> FloatArray:
-        """What it adds to the log-odds of each image (N,), less what it adds on average."""
-        return np.asarray(self.slope * (self.values - np.nanmean(self.values)))
-
-    def cut(self) -> float:
-        """The value of the feature beyond which an image shows it: where Otsu cuts the strength in two."""
-        return float(otsu(self.strength) / self.slope + np.nanmean(self.values))
-
-    def shares(self, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
-        """See `shares_by_feature`."""
-        return shares_by_feature(self.values, self.effect, labels, odds, bootstrap)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +74,8 @@ def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
     Half of `alpha` is for features, and of that each of the two tests has a half.
     """
     samples, settings = search.samples, search.settings
-    made = Features(samples, settings.cells)
-    features = [one for column in columns for one in made.of_class(int(column))]
+    table = Features(samples, settings.cells)
+    features = [one for column in columns for one in table.of_class(int(column))]
     values = np.stack([one.values for one in features], 1)
     result = associations(
         values,
@@ -125,14 +88,14 @@ def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
     )
     picked = picked_features(features, result, settings.alpha / 4)
     own = [features[t] for t in picked]
-    answer = mediated(search, made, own, [float(np.sign(result.difference[t])) for t in picked], "feature")
+    answer = mediated(search, table, own, [float(np.sign(result.difference[t])) for t in picked], "feature")
     tested = []
     for i, (t, carrier) in enumerate(zip(picked, answer.carriers, strict=True)):
         if carrier is None:
             continue
         column = own[i].column
         everything = np.arange(len(samples))
-        labels, candidate = samples.labels[:, column], own[i].candidate(samples, made.numbers, settings.cells)
+        labels, candidate = samples.labels[:, column], own[i].candidate(samples, table.numbers, settings.cells)
         rows = everything[~np.isnan(own[i].values) & ~np.isnan(labels)]
         difference = carrier.values[rows][labels[rows] == 1].mean() - carrier.values[rows][labels[rows] == 0].mean()
         corrected = min(4 * max(float(result.p_corrected[t]), float(answer.p_corrected[i])), 1.0)
@@ -160,7 +123,7 @@ def picked_features(features: Sequence[Feature], result: Association, alpha: flo
     size = np.nan_to_num(np.abs(result.z))
     passed = [int(t) for t in np.argsort(-size, kind="stable") if result.p_corrected[t] <= alpha]
     turns: dict[int, int] = {}
-    seen: set[tuple[int, str]] = set()
+    windows: set[tuple[int, str]] = set()
     squares: dict[int, list[int]] = {}
     picked: list[tuple[int, int, int]] = []
     for t in passed:
@@ -170,9 +133,9 @@ def picked_features(features: Sequence[Feature], result: Association, alpha: flo
             if len(own) == SQUARES or any(_alike(one, features[other]) for other in own):
                 continue
             own.append(t)
-        elif (one.column, one.place or one.name) in seen:
+        elif (one.column, one.place or one.name) in windows:
             continue
-        seen.add((one.column, one.place or one.name))
+        windows.add((one.column, one.place or one.name))
         turns[one.column] = turn = turns.get(one.column, 0) + 1
         if turn <= CARRIED:
             picked.append((turn, len(picked), t))
@@ -187,19 +150,19 @@ def _alike(one: Feature, other: Feature) -> bool:
 
 
 def mediated(
-    search: Search, made: Features, features: Sequence[Feature], signs: Sequence[float], name: str
+    search: Search, table: Features, features: Sequence[Feature], signs: Sequence[float], name: str
 ) -> Mediated:
     """Test features together: does the answer fall further where there is more of it, when that is taken away?
 
-    Of each image what a feature stands for is given another's content, that of a negative of the class with no more of
-    it than is usual, and how far the answer falls is held against the feature among images of the same label. The score
-    of the slope is a sum over patients; of each its sign is turned (Hemerik, Goeman & Finos 2020), the same way for all
-    features, so that it does not matter how widely the changes vary where there is more of it. What cannot be undone is
-    given to those others instead, and how far their answers rise is held against the feature.
+    What a feature stands for is swapped between each image and others, negatives of the class with no more of it than
+    is usual. How far the answer for the image falls, and theirs rises, is held against the feature among images of the
+    same label. The score of the slope is a sum over patients; of each its sign is turned (Hemerik, Goeman & Finos 2020),
+    the same way for all features, so that it does not matter how widely the changes vary where there is more of it.
+    What cannot be undone is only given to those others.
 
     Args:
         search: on all images.
-        made: the features' images.
+        table: of the images.
         features: T of them.
         signs: of each, 1 where the positives have more of it than the negatives, −1 where they have less.
         name: under which the answers are kept.
@@ -215,16 +178,11 @@ def mediated(
         if pairs is None:
             carriers.append(None)
             continue
-        exchange = feature.candidate(samples, made.numbers, settings.cells).exchanges[0]
-        taking = replace(exchange, of_recipient=True) if isinstance(exchange, Window) else exchange
+        exchange = feature.candidate(samples, table.numbers, settings.cells).exchanges[0]
         rows = pairs.recipients[: np.unique(pairs.recipients).size]
-        is_put = not can_be_undone(exchange)
-        made_pairs = Pairs(pairs.recipients, pairs.donors) if is_put else pairs
-        with progress_context(f"see what they do to {samples.classes[feature.column]}", len(pairs.donors)):
-            odds = search.odds(f"{name}-{t}", made_pairs, [taking])[:, 0, feature.column]
-        passes += len(odds)
-        change = samples.odds[made_pairs.recipients, feature.column] - odds
-        fall = (-change if is_put else change).reshape(-1, len(rows)).mean(0)
+        with progress_context(f"see what they do to {samples.classes[feature.column]}", 2 * len(pairs.donors)):
+            fall, of_pairs = _effects(search, exchange, pairs, feature.column, f"{name}-{t}")
+        fall, passes = fall.reshape(-1, len(rows)).mean(0), passes + of_pairs
         effect = np.full(len(samples), np.nan)
         effect[rows] = fall
         cut = otsu(feature.values[rows])
@@ -240,6 +198,22 @@ def mediated(
         carriers.append(Carrier(feature, (low, high), float(own @ answer) / squares, effect))
     way = np.array(signs) * np.sign(samples.gaps[[one.column for one in features]])
     return Mediated(tuple(carriers), *sign_flips(scores * way, settings.permutations, settings.seed + 6), passes)
+
+
+def _effects(search: Search, exchange: Exchange, pairs: Pairs, column: int, name: str) -> tuple[FloatArray, int]:
+    """What it adds to each recipient (D,), by swapping it with the donor's; and how many passes that took.
+
+    It is the mean of how far the recipient's answer falls and the donor's rises, from which what any change of the
+    pixels does goes.
+    """
+    odds = search.samples.odds[:, column]
+    back = Pairs(pairs.recipients, pairs.donors)
+    rise = search.odds(f"{name}-put", back, [exchange])[:, 0, column] - odds[pairs.donors]
+    if not can_be_undone(exchange):
+        return rise, len(rise)
+    taking = replace(exchange, of_recipient=True) if isinstance(exchange, Window) else exchange
+    fall = odds[pairs.recipients] - search.odds(f"{name}-taken", pairs, [taking])[:, 0, column]
+    return (fall + rise) / 2, 2 * len(rise)
 
 
 def ways(feature: Feature, samples: Samples) -> float:
@@ -259,8 +233,8 @@ def sign_flips(scores: FloatArray, flips: int, seed: int) -> tuple[FloatArray, F
     """
     size = np.sqrt((scores**2).sum(0))
     shares = scores / np.where(size > 0, size, 1.0)
-    drawn = np.random.default_rng(seed).choice([-1.0, 1.0], (flips, len(scores))) @ shares
-    return shares.sum(0), *stepped_down(shares.sum(0), drawn)
+    by_chance = np.random.default_rng(seed).choice([-1.0, 1.0], (flips, len(scores))) @ shares
+    return shares.sum(0), *stepped_down(shares.sum(0), by_chance)
 
 
 def exchanged_pairs(samples: Samples, feature: Feature, passes: int, rng: np.random.Generator) -> Pairs | None:
@@ -272,7 +246,7 @@ def exchanged_pairs(samples: Samples, feature: Feature, passes: int, rng: np.ran
     Args:
         samples: all images.
         feature: of them.
-        passes: how many pairs at most.
+        passes: two for each pair, and so many at most.
         rng: of the draws.
     """
     usable = np.flatnonzero(~np.isnan(feature.values) & ~np.isnan(samples.labels[:, feature.column]))
@@ -282,8 +256,8 @@ def exchanged_pairs(samples: Samples, feature: Feature, passes: int, rng: np.ran
     values = feature.values[negatives]
     unusual = values if feature.is_of_detail else np.abs(values - np.median(values))
     pool = negatives[unusual <= np.median(unusual)]
-    rows = samples.balanced(usable, passes, rng)
-    turns = max(1, passes // len(rows))
+    rows = samples.balanced(usable, passes // 2, rng)
+    turns = max(1, passes // 2 // len(rows))
     recipients = np.tile(rows, turns)
     places = rng.integers(len(pool), size=len(recipients))
     places = np.where(pool[places] == recipients, (places + 1) % len(pool), places)

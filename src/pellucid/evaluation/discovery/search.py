@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from pellucid.evaluation.discovery.exchange import Exchange
-    from pellucid.evaluation.discovery.mediation import Carrier
+    from pellucid.evaluation.discovery.features import Carrier
     from pellucid.evaluation.discovery.samples import Rows, Samples
     from pellucid.evaluation.discovery.settings import DiscoverySettings
     from pellucid.evaluation.metrics.bootstrap import FloatArray

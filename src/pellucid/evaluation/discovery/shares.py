@@ -57,10 +57,10 @@ def shares_by_feature(
 
 def share_estimate(shares: FloatArray, n: int) -> Estimate:
     """A share (1 + R,), as the functions above give it, with its 95 % interval."""
-    drawn = shares[1:][np.isfinite(shares[1:])]
-    if not math.isfinite(shares[0]) or len(drawn) < len(shares[1:]) / 2:
+    resampled = shares[1:][np.isfinite(shares[1:])]
+    if not math.isfinite(shares[0]) or len(resampled) < len(shares[1:]) / 2:
         return Estimate(math.nan, math.nan, math.nan, n, "too few positives or negatives")
-    low, high = np.quantile(drawn, [0.025, 0.975])
+    low, high = np.quantile(resampled, [0.025, 0.975])
     return Estimate(float(shares[0]), float(low), float(high), n)
 
 

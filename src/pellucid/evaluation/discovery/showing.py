@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.evaluation.discovery.candidates import Boxes, Places, Squares, at_varying_places
+from pellucid.evaluation.discovery.content.presence import otsu
 from pellucid.evaluation.discovery.exchange import Pairs
 from pellucid.evaluation.discovery.features import Features
 from pellucid.evaluation.discovery.measuring import worth_of_images
-from pellucid.evaluation.discovery.presence import otsu
 from pellucid.evaluation.discovery.run import InOrder, two_classes
 from pellucid.evaluation.discovery.samples import Samples
 from pellucid.types import InputError
@@ -148,12 +148,13 @@ def images_showing(
     samples = two_classes(Samples.of(images, images.pixels, unknown, margin, {}))
     column = samples.classes.index(suspect.class_name)
     if "feature" in suspect.details:
-        made = Features(samples, discovery.settings["cells"])
-        feature = made.of_suspect(suspect, column)
+        table = Features(samples, discovery.settings["cells"])
+        feature = table.of_suspect(suspect, column)
         sign = 1 if suspect.details["feature_more"] else -1
         rows = np.flatnonzero(sign * feature.values > sign * suspect.details["feature_cut"])
-        own_boxes = feature.candidate(samples, made.numbers, discovery.settings["cells"]).boxes
-        return Showing(rows, None if own_boxes is None else tuple(own_boxes.box(row) for row in rows.tolist()), len(dataset))
+        own_boxes = feature.candidate(samples, table.numbers, discovery.settings["cells"]).boxes
+        each = None if own_boxes is None else tuple(own_boxes.box(row) for row in rows.tolist())
+        return Showing(rows, each, len(dataset))
     if suspect.kind == "patch":
         candidate = at_varying_places(samples, column, Squares.over(samples.frame, discovery.settings["cells"]))
     else:

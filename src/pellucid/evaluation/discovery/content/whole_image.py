@@ -81,8 +81,10 @@ class WholeImage:
         """See `exchange.Exchange`."""
         free = [torch.from_numpy(self._free(of)).to(donors.device)[:, None] for of in (onto, rows)]
         changed = self.statistic.change(recipients, donors, free[0], free[1]).clamp(0, 1)
-        kept = torch.from_numpy(self._marked(onto, self.column) | self._marked(rows, self.column)).to(donors.device)
-        return torch.where(kept[:, None], recipients, changed)
+        unchanged = torch.from_numpy(self._marked(onto, self.column) | self._marked(rows, self.column)).to(
+            donors.device
+        )
+        return torch.where(unchanged[:, None], recipients, changed)
 
     def measured(self, images: Pixels) -> FloatArray:
         """The statistic of each image (N, C, H, W), of what takes part in the exchange: (N,)."""
