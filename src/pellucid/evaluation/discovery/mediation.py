@@ -156,9 +156,9 @@ def mediated(
 
     What a feature stands for is swapped between each image and others, negatives of the class with no more of it than
     is usual. How far the answer for the image falls, and theirs rises, is held against the feature among images of the
-    same label. The score of the slope is a sum over patients; of each its sign is turned (Hemerik, Goeman & Finos 2020),
-    the same way for all features, so that it does not matter how widely the changes vary where there is more of it.
-    What cannot be undone is only given to those others.
+    same label. The score of the slope is a sum over patients. Of each its sign is turned (Hemerik, Goeman & Finos
+    2020), the same way for all features, so that it does not matter how widely the changes vary where there is more of
+    it. What cannot be undone is only given to those others.
 
     Args:
         search: on all images.
