@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pellucid.evaluation.discovery.content.whole_image import STATISTICS, WholeImage
-from pellucid.evaluation.discovery.content.windows import BANDS
+from pellucid.evaluation.discovery.content.windows import BANDS, EVERYWHERE
 from pellucid.evaluation.discovery.exchange import Pairs, Window, exchanged_log_odds
 from pellucid.evaluation.discovery.inference import mean_differences
 from pellucid.evaluation.discovery.samples import COMMON
@@ -30,6 +30,8 @@ PATCH_CELLS = 3
 """Cells on a side of the squares that a thing at varying places is looked for in."""
 MOST_MARKED = 0.1
 """Of a side or margin, which marks often reach into: an image of which more than this is marked takes no part."""
+MOST_MARKED_OF_ALL = 0.9
+"""The same of the whole frame."""
 PATCH_STEP = 2
 """Cells from one such square to the next: what is up to a cell wide lies whole in one of them."""
 
@@ -272,6 +274,8 @@ class Places:
             window: boolean (H, W).
             cover: of all images, as `cover` gives it.
         """
+        if name == EVERYWHERE:
+            return np.asarray(cover.mean((1, 2)) <= MOST_MARKED_OF_ALL)
         most = MOST_MARKED if name in BANDS else 0.0
         takes: Masks = cover[:, window].mean(1) <= most
         return takes & ~(self.unmarked & bool((window & self.usual).any()))

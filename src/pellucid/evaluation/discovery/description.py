@@ -187,10 +187,9 @@ def _effects(
             else Estimate(math.nan, math.nan, math.nan, 0, "no image has it, or all have" if undone else UNDONE)
             for k in range(len(samples.classes))
         ]
-    of_class = samples.labels[:, column], samples.odds[:, column], bootstrap
-    by = tested.carrier
-    shares = shares_of_worth(tested.worth, *of_class) if by is None else by.shares(*of_class)
-    share = share_estimate(shares, int((~np.isnan(tested.worth) & ~np.isnan(of_class[0])).sum()))
+    labels, worth = samples.labels[:, column], tested.measured
+    shares = shares_of_worth(worth, labels, samples.odds[:, column], bootstrap)
+    share = share_estimate(shares, int((~np.isnan(worth) & ~np.isnan(labels)).sum()))
     other = Estimate(math.nan, math.nan, math.nan, 0, "tested for another class")
     effects = [
         Effect(

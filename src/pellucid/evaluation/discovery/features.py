@@ -17,17 +17,13 @@ from pellucid.evaluation.discovery.candidates import Boxes, Candidate, Places, w
 from pellucid.evaluation.discovery.content.image_features import FEATURES, ImageFeatures
 from pellucid.evaluation.discovery.content.presence import otsu
 from pellucid.evaluation.discovery.content.whole_image import WholeImage
-from pellucid.evaluation.discovery.content.windows import BANDS, FRAME, SIDES, all_windows, sides
-from pellucid.evaluation.discovery.shares import shares_by_feature
+from pellucid.evaluation.discovery.content.windows import BANDS, EVERYWHERE, FRAME, SIDES, all_windows, sides
 
 if TYPE_CHECKING:
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.discovery.suspect import Suspect
     from pellucid.evaluation.metrics.bootstrap import FloatArray
-    from pellucid.evaluation.metrics.statistics import Bootstrap
 
-EVERYWHERE = "image"
-"""The name of the window that is all of the frame."""
 ANY_SIDE = "sides"
 """The name of the four sides of the frame, of which one on each image is meant."""
 DARKEST, BRIGHTEST = "darkest side", "brightest side"
@@ -126,7 +122,7 @@ class Carrier:
         feature: which.
         limits: between which it counts: the medians of the images on either side of Otsu's cut, so that a few with
             very much of it do not decide.
-        slope: what one unit of it adds to the log-odds.
+        slope: what one unit of it adds to the log-odds, by least squares among images of the same label.
         effect: (N,), what it adds to each image's log-odds, by swapping it with others; NaN where not measured.
     """
 
@@ -142,16 +138,12 @@ class Carrier:
 
     @property
     def strength(self) -> FloatArray:
-        """What it adds to the log-odds of each image (N,), less what it adds on average."""
+        """What the feature adds to the log-odds of each image (N,), less what it adds on average."""
         return np.asarray(self.slope * (self.values - np.nanmean(self.values)))
 
     def cut(self) -> float:
         """The value of the feature beyond which an image shows it: where Otsu cuts the strength in two."""
         return float(otsu(self.strength) / self.slope + np.nanmean(self.values))
-
-    def shares(self, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
-        """See `shares_by_feature`."""
-        return shares_by_feature(self.values, self.effect, labels, odds, bootstrap)
 
 
 class Features:
@@ -210,7 +202,7 @@ class Features:
         self, places: Places, cover: Masks, name: str, window: Masks, everywhere: FloatArray, levels: FloatArray
     ) -> FloatArray:
         """Features (N, F) of one window without what is marked, from those with it; its level less the image's own."""
-        takes_part = places.takes_part(name, window, cover) if name != EVERYWHERE else np.asarray(~cover.all((1, 2)))
+        takes_part = places.takes_part(name, window, cover)
         values = self.numbers.without(everywhere, window, cover, takes_part)
         values[:, 0] -= levels
         return values

@@ -1,10 +1,9 @@
-"""Does a number of the image stand between the label and the answer? Two tests, and both must say so.
+"""What a number of the image stands for: does it go with the label, and does swapping it move the answers?
 
 What an image is worth to a class by one exchange is noisy: all that its window shows has a part in it. A feature of the
-image is not. So it is asked, first, whether the feature goes with the label; then, among images of the same label,
-whether swapping what it stands for with others, which have no more of it than is usual, moves the answers further where
-there is more of it. What the feature carries of the distance between positives and negatives is the product of both (a
-test of joint significance, MacKinnon et al. 2002).
+image is not, and needs no network. So it is asked, first, whether the feature goes with the label. Then what it stands
+for is swapped between each image and others that have no more of it than is usual, and it is asked whether that moves
+the answers further for the positives than for the negatives.
 """
 
 from __future__ import annotations
@@ -55,13 +54,15 @@ class Mediated:
 
     Attributes:
         carriers: of each feature; None of one that could not be tested.
-        z: (T,), of its score, positive where it moves the answer the way in which it goes with the label.
+        difference: (T,), how much more it adds to the positives than to the negatives of its class.
+        z: (T,), the smaller one of both tests.
         p: (T,), one-sided, of the test alone.
         p_corrected: (T,), of all of them.
         passes: forward passes.
     """
 
     carriers: tuple[Carrier | None, ...]
+    difference: FloatArray
     z: FloatArray
     p: FloatArray
     p_corrected: FloatArray
@@ -71,14 +72,13 @@ class Mediated:
 def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
     """What goes with a class by a feature and moves its answer, tested on all images; and how many passes that took.
 
-    Half of `alpha` is for features, and of that each of the two tests has a half.
+    Half of `alpha` is for features, and of that each of the two questions has a half.
     """
     samples, settings = search.samples, search.settings
     table = Features(samples, settings.cells)
     features = [one for column in columns for one in table.of_class(int(column))]
-    values = np.stack([one.values for one in features], 1)
     result = associations(
-        values,
+        np.stack([one.values for one in features], 1),
         samples.labels,
         np.array([one.column for one in features]),
         samples.patients,
@@ -88,26 +88,21 @@ def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
     )
     picked = picked_features(features, result, settings.alpha / 4)
     own = [features[t] for t in picked]
-    answer = mediated(search, table, own, [float(np.sign(result.difference[t])) for t in picked], "feature")
+    answer = mediated(search, table, own, "feature")
     tested = []
     for i, (t, carrier) in enumerate(zip(picked, answer.carriers, strict=True)):
-        if carrier is None:
+        # what moves the answers otherwise than the feature goes with the label is something else beside it
+        if carrier is None or carrier.slope * result.difference[t] * samples.gaps[own[i].column] <= 0:
             continue
-        column = own[i].column
-        everything = np.arange(len(samples))
-        labels, candidate = samples.labels[:, column], own[i].candidate(samples, table.numbers, settings.cells)
-        rows = everything[~np.isnan(own[i].values) & ~np.isnan(labels)]
-        difference = carrier.values[rows][labels[rows] == 1].mean() - carrier.values[rows][labels[rows] == 0].mean()
-        corrected = min(4 * max(float(result.p_corrected[t]), float(answer.p_corrected[i])), 1.0)
         tested.append(
             Tested(
-                candidate,
-                float(carrier.slope * difference / samples.gaps[column]),
+                own[i].candidate(samples, table.numbers, settings.cells),
+                float(answer.difference[i] / samples.gaps[own[i].column]),
                 min(abs(float(result.z[t])), float(answer.z[i])),
                 max(float(result.p[t]), float(answer.p[i])),
-                corrected,
-                rows,
-                np.where(np.isin(everything, rows), carrier.strength, np.nan),
+                min(4 * max(float(result.p_corrected[t]), float(answer.p_corrected[i])), 1.0),
+                np.flatnonzero(~np.isnan(carrier.effect)),
+                carrier.strength,
                 carrier,
             )
         )
@@ -144,32 +139,34 @@ def picked_features(features: Sequence[Feature], result: Association, alpha: flo
 
 def _alike(one: Feature, other: Feature) -> bool:
     both = ~np.isnan(one.values) & ~np.isnan(other.values)
+    if not both.any():
+        return False
     own, their = (of.values[both] - of.values[both].mean() for of in (one, other))
     size = np.sqrt((own @ own) * (their @ their))
     return bool(size > ROUNDING and abs(own @ their) >= ALIKE * size)
 
 
-def mediated(
-    search: Search, table: Features, features: Sequence[Feature], signs: Sequence[float], name: str
-) -> Mediated:
-    """Test features together: does the answer fall further where there is more of it, when that is taken away?
+def mediated(search: Search, table: Features, features: Sequence[Feature], name: str) -> Mediated:
+    """Test features together: does swapping what they stand for move the answers further where the class is present?
 
     What a feature stands for is swapped between each image and others, negatives of the class with no more of it than
-    is usual. How far the answer for the image falls, and theirs rises, is held against the feature among images of the
-    same label. The score of the slope is a sum over patients. Of each its sign is turned (Hemerik, Goeman & Finos
-    2020), the same way for all features, so that it does not matter how widely the changes vary where there is more of
-    it. What cannot be undone is only given to those others.
+    is usual: how far the answer for the image falls, and theirs rises, is what it adds. What cannot be undone is only
+    given to those others. Two tests, one-sided, of which the larger p counts: labels change places between patients;
+    and of what the images contribute to the difference of the labels, summed over the others that they were swapped
+    with, the signs are turned, since an image that many were swapped with may move at random.
 
     Args:
         search: on all images.
         table: of the images.
         features: T of them.
-        signs: of each, 1 where the positives have more of it than the negatives, −1 where they have less.
         name: under which the answers are kept.
     """
     samples, settings = search.samples, search.settings
     _, patient = np.unique(samples.patients, return_inverse=True)
-    scores = np.full((patient.max() + 1, len(features)), 0.0)
+    columns = np.array([one.column for one in features], np.int64)
+    way = np.sign(samples.gaps[columns])
+    effects = np.full((len(samples), len(features)), np.nan)
+    scores = np.zeros((patient.max() + 1, len(features)))
     carriers: list[Carrier | None] = []
     passes = 0
     for t, feature in enumerate(features):
@@ -181,23 +178,38 @@ def mediated(
         exchange = feature.candidate(samples, table.numbers, settings.cells).exchanges[0]
         rows = pairs.recipients[: np.unique(pairs.recipients).size]
         with progress_context(f"see what they do to {samples.classes[feature.column]}", 2 * len(pairs.donors)):
-            fall, of_pairs = _effects(search, exchange, pairs, feature.column, f"{name}-{t}")
-        fall, passes = fall.reshape(-1, len(rows)).mean(0), passes + of_pairs
-        effect = np.full(len(samples), np.nan)
-        effect[rows] = fall
-        cut = otsu(feature.values[rows])
-        low, high = (float(np.median(side)) for side in _sides(feature.values[rows], cut))
-        labels = samples.labels[rows, feature.column]
-        own = within_labels(np.clip(feature.values[rows], low, high), labels)
-        answer = within_labels(fall, labels)
-        squares = float(own @ own)
-        if squares <= ROUNDING:
-            carriers.append(None)
-            continue
-        scores[:, t] = np.bincount(patient[rows], own * answer, len(scores))
-        carriers.append(Carrier(feature, (low, high), float(own @ answer) / squares, effect))
-    way = np.array(signs) * np.sign(samples.gaps[[one.column for one in features]])
-    return Mediated(tuple(carriers), *sign_flips(scores * way, settings.permutations, settings.seed + 6), passes)
+            of_pairs, count = _effects(search, exchange, pairs, feature.column, f"{name}-{t}")
+        passes += count
+        effects[rows, t] = of_pairs.reshape(-1, len(rows)).mean(0)
+        labels = samples.labels[:, feature.column]
+        apart = labels[pairs.recipients] - labels[rows].mean()
+        scores[:, t] = np.bincount(patient[pairs.donors], apart * (of_pairs - of_pairs.mean()), len(scores)) * way[t]
+        carriers.append(_carrier(feature, effects[:, t], rows, labels))
+    if not features:
+        nothing = np.zeros(0)
+        return Mediated((), nothing, nothing, nothing, nothing, 0)
+    by_label = associations(
+        effects * way, samples.labels, columns, samples.patients, permutations=settings.permutations,
+        seed=settings.seed + 6,
+    )  # fmt: skip
+    z, *by_others = sign_flips(scores, settings.permutations, settings.seed + 6)
+    p, corrected = (
+        np.maximum(np.nan_to_num(one, nan=1.0), other)
+        for one, other in zip((by_label.p, by_label.p_corrected), by_others, strict=True)
+    )
+    return Mediated(tuple(carriers), by_label.difference * way, np.fmin(by_label.z, z), p, corrected, passes)
+
+
+def _carrier(feature: Feature, effect: FloatArray, rows: Rows, labels: FloatArray) -> Carrier | None:
+    """The feature as what tells which images have it; None where none of the `rows` has more of it than another."""
+    values = feature.values[rows]
+    if np.ptp(values) <= ROUNDING:
+        return None
+    cut = otsu(values)
+    low, high = (float(np.median(values[side])) for side in (values <= cut, values > cut))
+    own = within_labels(np.clip(values, low, high), labels[rows])
+    slope = float(own @ within_labels(effect[rows], labels[rows])) / max(float(own @ own), ROUNDING)
+    return Carrier(feature, (low, high), slope, effect)
 
 
 def _effects(search: Search, exchange: Exchange, pairs: Pairs, column: int, name: str) -> tuple[FloatArray, int]:
@@ -216,20 +228,14 @@ def _effects(search: Search, exchange: Exchange, pairs: Pairs, column: int, name
     return (fall + rise) / 2, 2 * len(rise)
 
 
-def ways(feature: Feature, samples: Samples) -> float:
-    """The sign of how much more of a feature the positives of its class have than the negatives."""
-    labels = samples.labels[:, feature.column]
-    return float(np.sign(np.nanmean(feature.values[labels == 1]) - np.nanmean(feature.values[labels == 0])))
-
-
-def _sides(values: FloatArray, cut: float) -> tuple[FloatArray, FloatArray]:
-    return values[values <= cut], values[values > cut]
-
-
 def sign_flips(scores: FloatArray, flips: int, seed: int) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Of T sums of what patients contribute (P, T) the z, and one-sided p alone and corrected, by turning signs.
 
     Of one to which nobody contributes z is 0 and p 1.
+
+    Source:
+        J. Hemerik, J. Goeman, L. Finos: Robust testing in generalized linear models by sign flipping score
+        contributions. Journal of the Royal Statistical Society B 82, 2020.
     """
     size = np.sqrt((scores**2).sum(0))
     shares = scores / np.where(size > 0, size, 1.0)

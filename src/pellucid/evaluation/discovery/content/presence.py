@@ -24,6 +24,8 @@ SURE = 3.0
 """Standard errors of that excess that it has, at least."""
 APART = 0.3
 """Share of the largest separation of the two kinds of images by a pixel's value that a pixel of the region has."""
+REACH = 1 / 6
+"""Of the frame's shorter side: so far beyond the window that was exchanged pixels of the region may lie."""
 SURELY_APART = 3.0
 """Standard errors of that separation that it has, at least."""
 FEWEST = 10
@@ -80,14 +82,16 @@ def where_it_differs(samples: Samples, strength: FloatArray, present: Masks, col
         weights += weight
     if not weights:
         return near
+    reach = max(1, round(REACH * min(samples.frame)))
+    within = scipy.ndimage.binary_dilation(near, np.ones((3, 3), bool), iterations=reach)
     apart = np.abs(apart)
-    by_rank = apart > SURELY_APART * np.sqrt(variance)
+    by_rank = within & (apart > SURELY_APART * np.sqrt(variance))
     by_rank &= apart >= APART * np.where(near & by_rank, apart, 0).max()
     region = by_rank
     if count.all():
         shares, mean = unusual / count[:, None, None], unusual.sum(0) / count.sum()
         excess = shares[0] - shares[1]
-        sure = excess > SURE * np.sqrt(np.maximum(mean * (1 - mean), 1e-9) * (1 / count).sum())
+        sure = within & (excess > SURE * np.sqrt(np.maximum(mean * (1 - mean), 1e-9) * (1 / count).sum()))
         region = region | (sure & (excess >= OFTEN * np.where(near & sure, excess, 0).max()))
     joined, _ = scipy.ndimage.label(scipy.ndimage.binary_dilation(region))
     touching = np.unique(joined[near & region])

@@ -98,6 +98,8 @@ class WholeImage:
         down, across = (max(1, round(RIM * side)) for side in self.marks.frame)
         inside = np.zeros(self.marks.frame, bool)
         inside[down:-down, across:-across] = True
+        if not self.statistic.can_be_undone:
+            return ~self._marked(rows, self.column)
         return ~self._marked(rows) & inside
 
     def _marked(self, rows: npt.NDArray[np.int64], column: int | None = None) -> npt.NDArray[np.bool_]:
@@ -152,17 +154,20 @@ def coarse_residual(images: Tensor, where: Tensor) -> Tensor:
     return _quantile((blurred - _blur(blurred)).abs(), where, 0.5)
 
 
-def blocks(images: Tensor, _: Tensor) -> Tensor:
+def blocks(images: Tensor, where: Tensor) -> Tensor:
     """How much larger steps are from one block of eight pixels to the next than elsewhere, as a logarithm.
 
-    Of all pixels, since no finding keeps to blocks. It is told where images are as large as they were compressed;
-    resizing hides it.
+    It is told where images are as large as they were compressed; resizing hides it.
     """
-    grey, logs = images.mean(1), []
-    for axis in (1, 2):
-        steps = grey.diff(dim=axis).abs().mean(3 - axis)
-        between = torch.arange(1, grey.shape[axis], device=images.device) % BLOCK == 0
-        logs.append(torch.log((steps[:, between].mean(1) + FAINT) / (steps[:, ~between].mean(1) + FAINT)))
+    grey, logs = images.mean(1, keepdim=True), []
+    for axis in (2, 3):
+        steps = grey.diff(dim=axis).abs()
+        count = steps.shape[axis]
+        both = where.narrow(axis, 1, count) & where.narrow(axis, 0, count)
+        numbers = torch.arange(1, count + 1, device=images.device)
+        between = (numbers[:, None] if axis == 2 else numbers) % BLOCK == 0
+        means = [torch.where(both & of, steps, torch.nan).flatten(1).nanmean(1) for of in (between, ~between)]
+        logs.append(torch.log((means[0] + FAINT) / (means[1] + FAINT)))
     return torch.stack(logs).mean(0).nan_to_num(0.0)[:, None, None, None]
 
 

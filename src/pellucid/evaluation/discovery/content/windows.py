@@ -50,6 +50,7 @@ SIDES = ("left side", "right side", "upper side", "lower side")
 FRAME = "frame around the image"
 MARGINS = "left and right margins"  # where markers lie, now here, now there
 BANDS = (*SIDES, FRAME, MARGINS)
+EVERYWHERE = "image"  # the window that is all of the frame
 
 
 def all_windows(height: int, width: int, cells: int) -> tuple[Masks, list[str], int]:
