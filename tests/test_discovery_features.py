@@ -24,15 +24,16 @@ from pellucid.evaluation.discovery.content.windows import BANDS, MARGINS, SIDES,
 from pellucid.evaluation.discovery.features import DARKEST, EVERYWHERE, Carrier, Feature, Features
 from pellucid.evaluation.discovery.inference import Association, associations
 from pellucid.evaluation.discovery.mediation import (
+    adds_more,
     exchanged_pairs,
-    mediated,
+    moves_further,
     picked_features,
     sign_flips,
+    swaps,
 )
 from pellucid.evaluation.discovery.results import Discovery
 from pellucid.evaluation.discovery.run import two_classes
 from pellucid.evaluation.discovery.samples import MarkedPairs, Samples
-from pellucid.evaluation.discovery.shares import shares_of_worth
 from pellucid.evaluation.discovery.showing import images_showing
 from pellucid.evaluation.metrics.bootstrap import Bootstrap
 from pellucid.utils.results_store import ResultsStore
@@ -229,7 +230,7 @@ def test_who_gives_shows_no_more_than_is_usual_and_has_not_the_class():
     values[:5] = np.nan
     for name, place in (("brightest detail", MARGINS), ("level", MARGINS), ("overall contrast", "")):
         feature = Feature(0, name, place, np.ones((SIDE, SIDE), bool), values)
-        pairs = exchanged_pairs(samples, feature, 800, np.random.default_rng(1))
+        pairs = exchanged_pairs(samples, feature, 400, np.random.default_rng(1))
         negatives = values[(labels == 0) & ~np.isnan(values)]
         middle = np.median(negatives)
         far = pairs.donors[:0] if name == "brightest detail" else np.abs(values[pairs.donors] - middle)
@@ -268,11 +269,12 @@ def test_a_feature_is_measured_by_what_its_place_moves_when_others_take_it(tmp_p
     samples = Samples.of(images, images.pixels, odds, 1 / 24, {})
     made = Features(samples, QUICK.cells)
     feature = next(one for one in made.of_class(0) if (one.name, one.place) == ("brightest detail", "right side"))
-    pairs = exchanged_pairs(samples, feature, 800, np.random.default_rng([QUICK.seed + 5, feature.number(samples)]))
+    pairs = exchanged_pairs(samples, feature, 400, np.random.default_rng([QUICK.seed + 5, 1, feature.number(samples)]))
     whole = search.Search(model, samples, QUICK, ResultsStore(tmp_path), lambda name: name, 64)
-    answer = mediated(whole, made, [feature, feature], "one")
-    carrier = answer.carriers[0]
-    assert answer.passes == 2 * 2 * len(pairs.donors)
+    swapped = swaps(whole, made, [feature, feature], [800, 800], 1)
+    carrier = swapped.carriers[0]
+    assert swapped.spent == 2 * 2 * len(pairs.donors)
+    further = moves_further(whole, swapped)
     masks = feature.candidate(samples, made.numbers, QUICK.cells).exchanges[0].mask_of(pairs.recipients)
 
     def answers(onto, of):  # what `of` shows there, brought to the level of the image
@@ -290,21 +292,25 @@ def test_a_feature_is_measured_by_what_its_place_moves_when_others_take_it(tmp_p
     limits = [np.median(feature.values[side]) for side in (feature.values <= cut, feature.values > cut)]
     design = np.stack([labels == 0, labels == 1, np.clip(feature.values, *limits)], 1).astype(float)
     assert carrier.slope == pytest.approx(np.linalg.lstsq(design, fall, rcond=None)[0][2], rel=1e-6)
-    more = fall[labels == 1].mean() - fall[labels == 0].mean()
-    np.testing.assert_allclose(answer.difference, more)
     p = permutation_test(
         (fall[labels == 1], fall[labels == 0]), lambda a, b, axis: a.mean(axis) - b.mean(axis), vectorized=True,
         n_resamples=2000, alternative="greater", rng=0,
     ).pvalue  # fmt: skip
     assert p < 0.01
-    assert answer.p[0] < 0.01  # the larger of this and that by turned signs
+    assert further.p[0] < 0.01  # the larger of this and that by turned signs
+    slopes = adds_more(whole, swapped, np.array([1.0, -1.0]))
+    assert slopes.z[0] == -slopes.z[1] > 3
+    assert slopes.p[0] < 0.01
+    assert slopes.p[1] > 0.99  # the positives have more of it
+    more = design[labels == 1, 2].mean() - design[labels == 0, 2].mean()
     draws = Bootstrap(list(range(N)), 3)
-    shares = shares_of_worth(carrier.effect, labels, odds[:, 0], draws)
-    assert shares[0] == pytest.approx(more / samples.gaps[0])
+    shares = carrier.shares(labels, odds[:, 0], draws)
+    assert shares[0] == pytest.approx(carrier.slope * more / samples.gaps[0])
     for drawn, weights in zip(shares[1:], draws.weights.astype(int), strict=True):
         rows = np.repeat(np.arange(N), weights)
-        means = [[of[rows][labels[rows] == value].mean() for value in (1, 0)] for of in (fall, odds[:, 0])]
-        assert drawn == pytest.approx((means[0][0] - means[0][1]) / (means[1][0] - means[1][1]), rel=1e-5)
+        slope = np.linalg.lstsq(design[rows], fall[rows], rcond=None)[0][2]
+        means = [[of[rows][labels[rows] == value].mean() for value in (1, 0)] for of in (design[:, 2], odds[:, 0])]
+        assert drawn == pytest.approx(slope * (means[0][0] - means[0][1]) / (means[1][0] - means[1][1]), rel=1e-5)
 
 
 def test_the_surest_features_of_each_class_are_measured_and_no_copies_of_one_square():
@@ -326,7 +332,7 @@ def test_a_few_images_with_very_much_of_a_feature_do_not_decide():
     values = np.concatenate([np.linspace(0, 1, 30), np.linspace(9, 11, 9), [400.0]])
     feature = Feature(0, "level", MARGINS, np.ones((2, 2), bool), values)
     low, high = np.median(values[:30]), np.median(values[30:])
-    carrier = Carrier(feature, (low, high), 2.0, np.zeros(40))
+    carrier = Carrier(feature, (low, high), 2.0, np.zeros(40), 800)
     assert carrier.values.max() == high
     assert carrier.strength.mean() == pytest.approx(0, abs=1e-9)
     np.testing.assert_array_equal(values > carrier.cut(), np.arange(40) >= 30)

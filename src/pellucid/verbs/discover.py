@@ -78,11 +78,13 @@ def discover(
 ) -> DiscoveryWithPage:
     """Find what a classifier goes by on many images, and of that what nobody marked as the finding.
 
-    Candidates (windows of the frame; whatever speaks most for a class outside its marks; brightness, contrast and
-    texture of the whole image; columns of metadata) are found on one half of the patients. On the other half each is
-    put from one image into another: it is reported where that moves a class, the more so the more the class is there,
-    with a probability of at most `settings.alpha` that any is reported where labels say nothing of it. Where there are
-    columns of metadata, what is found in images has half of that and what is found in columns the other half.
+    Features of the image (level and sharpest detail of windows; brightness, contrast, texture and compression of the
+    whole) are held against the labels on all images, and what those stand for that go with a class is swapped between
+    images. Other candidates (windows, whatever speaks most for a class outside its marks) are found on one half of the
+    patients by putting them from one image into another, and tested on the other half; so are columns of metadata. What
+    moves a class is reported, the more so the more the class is there, with a probability of at most `settings.alpha`
+    that any is reported where labels say nothing of it. Where there are columns of metadata, what is found in images
+    has half of that and what is found in columns the other half.
 
     Take images as the model was trained on, in which a shortcut goes with its class: where it does not, there is no
     association to find.

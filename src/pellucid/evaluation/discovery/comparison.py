@@ -11,11 +11,11 @@ import numpy as np
 from pellucid.evaluation.discovery.candidates import Candidate, Places, Squares, at_varying_places
 from pellucid.evaluation.discovery.description import FEWEST, difference_of
 from pellucid.evaluation.discovery.features import Features
-from pellucid.evaluation.discovery.mediation import mediated
+from pellucid.evaluation.discovery.mediation import moves_further, swaps
 from pellucid.evaluation.discovery.metadata import worth_of_column
 from pellucid.evaluation.discovery.run import InOrder
 from pellucid.evaluation.discovery.search import RESAMPLES, Search, test_exchanges
-from pellucid.evaluation.discovery.shares import share_estimate, shares_of_worth
+from pellucid.evaluation.discovery.shares import share_estimate, shares_by_feature, shares_of_worth
 from pellucid.evaluation.metrics.classification import auroc
 from pellucid.evaluation.metrics.paired_tests import holm
 from pellucid.evaluation.metrics.statistics import Bootstrap, Estimate
@@ -94,7 +94,7 @@ def compare_discoveries(
             earlier = now.in_another(old)
             if former is not None and earlier is not None:
                 # by the same exchange as now
-                shares = shares_of_worth(earlier, labels, former[:, column], bootstrap)
+                shares = now.shares_of(earlier, labels, former[:, column], bootstrap)
                 share_before = share_estimate(shares, now.n)
                 change = share_estimate(now.shares - shares, now.n)
         records.append(
@@ -133,6 +133,7 @@ class Remeasured:
         shares: (1 + R,), as `shares_of_worth` gives them.
         n: images behind them.
         p: of the test alone.
+        feature: (N,), what stands for it; None without one.
     """
 
     rows: Rows
@@ -140,6 +141,13 @@ class Remeasured:
     shares: FloatArray
     n: int
     p: float
+    feature: FloatArray | None = None
+
+    def shares_of(self, changes: FloatArray, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
+        """Its shares (1 + R,) where the exchange moves the answers otherwise."""
+        if self.feature is None:
+            return shares_of_worth(changes, labels, odds, bootstrap)
+        return shares_by_feature(self.feature, changes, labels, odds, bootstrap)
 
     def in_another(self, old: Suspect) -> FloatArray | None:
         """What the same exchanges changes (N,) in the network of before; None where others were made."""
@@ -186,14 +194,17 @@ def _measured(
     if carried:
         table = Features(samples, plan.cells)
         features = [table.of_suspect(olds[place], column) for place, column in carried.items()]
-        answer = mediated(search, table, features, "features")
+        swapped = swaps(search, table, features, [int(olds[place].details["passes"]) for place in carried], 1)
+        further = moves_further(search, swapped)
         for i, (place, column) in enumerate(carried.items()):
-            carrier = answer.carriers[i]
+            carrier = swapped.carriers[i]
             if carrier is None:
                 reasons[place] = "too few of these images have it, or lack it"
             else:
                 rows = np.flatnonzero(~np.isnan(carrier.effect))
-                keep(place, column, carrier.effect, rows, float(answer.p[i]))
+                shares = carrier.shares(samples.labels[:, column], samples.odds[:, column], bootstrap)
+                p = float(further.p[i])
+                measured[place] = Remeasured(rows, carrier.effect, shares, len(rows), p, carrier.values)
     return measured, reasons
 
 

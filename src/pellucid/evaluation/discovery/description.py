@@ -141,13 +141,14 @@ def describe(
     )
 
 
-def _feature_of(carrier: Carrier) -> dict[str, float | str | bool]:
+def _feature_of(carrier: Carrier) -> dict[str, float | str | bool | int]:
     """By which feature an image has it: above the cut where `feature_more` is true, below it otherwise."""
     return {
         "feature": carrier.feature.name,
         "place": carrier.feature.place,
         "feature_more": carrier.slope > 0,
         "feature_cut": carrier.cut(),
+        "passes": carrier.passes,
     }
 
 
@@ -187,9 +188,9 @@ def _effects(
             else Estimate(math.nan, math.nan, math.nan, 0, "no image has it, or all have" if undone else UNDONE)
             for k in range(len(samples.classes))
         ]
-    labels, worth = samples.labels[:, column], tested.measured
-    shares = shares_of_worth(worth, labels, samples.odds[:, column], bootstrap)
-    share = share_estimate(shares, int((~np.isnan(worth) & ~np.isnan(labels)).sum()))
+    of_class, by = (samples.labels[:, column], samples.odds[:, column], bootstrap), tested.carrier
+    shares = shares_of_worth(tested.worth, *of_class) if by is None else by.shares(*of_class)
+    share = share_estimate(shares, int((~np.isnan(tested.measured) & ~np.isnan(of_class[0])).sum()))
     other = Estimate(math.nan, math.nan, math.nan, 0, "tested for another class")
     effects = [
         Effect(

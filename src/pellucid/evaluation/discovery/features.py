@@ -18,11 +18,13 @@ from pellucid.evaluation.discovery.content.image_features import FEATURES, Image
 from pellucid.evaluation.discovery.content.presence import otsu
 from pellucid.evaluation.discovery.content.whole_image import WholeImage
 from pellucid.evaluation.discovery.content.windows import BANDS, EVERYWHERE, FRAME, SIDES, all_windows, sides
+from pellucid.evaluation.discovery.shares import shares_by_feature
 
 if TYPE_CHECKING:
     from pellucid.evaluation.discovery.samples import Masks, Rows, Samples
     from pellucid.evaluation.discovery.suspect import Suspect
     from pellucid.evaluation.metrics.bootstrap import FloatArray
+    from pellucid.evaluation.metrics.statistics import Bootstrap
 
 ANY_SIDE = "sides"
 """The name of the four sides of the frame, of which one on each image is meant."""
@@ -124,12 +126,14 @@ class Carrier:
             very much of it do not decide.
         slope: what one unit of it adds to the log-odds, by least squares among images of the same label.
         effect: (N,), what it adds to each image's log-odds, by swapping it with others; NaN where not measured.
+        passes: that were meant for these swaps.
     """
 
     feature: Feature
     limits: tuple[float, float]
     slope: float
     effect: FloatArray
+    passes: int
 
     @property
     def values(self) -> FloatArray:
@@ -140,6 +144,10 @@ class Carrier:
     def strength(self) -> FloatArray:
         """What the feature adds to the log-odds of each image (N,), less what it adds on average."""
         return np.asarray(self.slope * (self.values - np.nanmean(self.values)))
+
+    def shares(self, labels: FloatArray, odds: FloatArray, bootstrap: Bootstrap) -> FloatArray:
+        """See `shares_by_feature`."""
+        return shares_by_feature(self.values, self.effect, labels, odds, bootstrap)
 
     def cut(self) -> float:
         """The value of the feature beyond which an image shows it: where Otsu cuts the strength in two."""

@@ -3,7 +3,8 @@
 What an image is worth to a class by one exchange is noisy: all that its window shows has a part in it. A feature of the
 image is not, and needs no network. So it is asked, first, whether the feature goes with the label. Then what it stands
 for is swapped between each image and others that have no more of it than is usual, and it is asked whether that moves
-the answers further for the positives than for the negatives.
+the answers further where there is more of it, among images of the same label (both: a test of joint significance,
+MacKinnon et al. 2002), and whether it moves them further for the positives than for the negatives.
 """
 
 from __future__ import annotations
@@ -40,39 +41,50 @@ CARRIED = 12
 """Features of each class, those that go with it most surely, whose effect on the answer is measured."""
 CARRIED_IN_ALL = 24
 """The same of all classes together."""
-PASSES = 800
-"""Forward passes that this takes of one of them at most: turns of all images, or one of so many images."""
-PASSES_IN_ALL = 12000
-"""The same of all of them together, about."""
+PASSES, PASSES_IN_ALL = 800, 9600
+"""Forward passes for the first swaps of one of them at most, and of all together, about."""
+FURTHER, FURTHER_IN_ALL = 3200, 6400
+"""The same of further ones, of those whose first swaps add more where there is more of the feature."""
 FEWEST = 5
 """Images with no more of a feature than is usual, from which on its place can be taken by theirs."""
 
 
 @dataclass(frozen=True, eq=False)
-class Mediated:
-    """What features do to the answer, tested together.
+class Swapped:
+    """What features do to the answer, by swaps.
 
     Attributes:
-        carriers: of each feature; None of one that could not be tested.
-        difference: (T,), how much more it adds to the positives than to the negatives of its class.
-        z: (T,), the smaller one of both tests.
-        p: (T,), one-sided, of the test alone.
-        p_corrected: (T,), of all of them.
-        passes: forward passes.
+        features: T of them.
+        carriers: of each; None of one that could not be tested.
+        effects: (N, T), what each adds to an image's log-odds; NaN where not measured.
+        of_others: (P, T), what went back to the patients that images were swapped with: the sum of what these images
+            contribute to the difference between positives and negatives.
+        passes: of each, how many forward passes were meant for it.
+        spent: how many there were.
     """
 
+    features: tuple[Feature, ...]
     carriers: tuple[Carrier | None, ...]
-    difference: FloatArray
+    effects: FloatArray
+    of_others: FloatArray
+    passes: tuple[int, ...]
+    spent: int
+
+
+@dataclass(frozen=True, eq=False)
+class Test:
+    """T one-sided tests together: `z`, `p` of each alone and `p_corrected` of all of them, (T,) each."""
+
     z: FloatArray
     p: FloatArray
     p_corrected: FloatArray
-    passes: int
 
 
 def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
     """What goes with a class by a feature and moves its answer, tested on all images; and how many passes that took.
 
-    Half of `alpha` is for features, and of that each of the two questions has a half.
+    Half of `alpha` is for features, and of that each of the first two questions has a half. The third is for what has
+    passed these, each on its own at `alpha`.
     """
     samples, settings = search.samples, search.settings
     table = Features(samples, settings.cells)
@@ -86,27 +98,37 @@ def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
         permutations=settings.permutations,
         seed=settings.seed + 4,
     )
-    picked = picked_features(features, result, settings.alpha / 4)
-    own = [features[t] for t in picked]
-    answer = mediated(search, table, own, "feature")
+    level = settings.alpha / 4
+    picked = picked_features(features, result, level)
+    first = swaps(search, table, [features[t] for t in picked], _passes(PASSES, PASSES_IN_ALL, len(picked)), 0)
+    more = adds_more(search, first, np.sign(result.difference[picked]))
+    passed = np.flatnonzero(more.p_corrected <= level)
+    each_passes = _passes(FURTHER, FURTHER_IN_ALL, len(passed))
+    second = swaps(search, table, [features[picked[i]] for i in passed], each_passes, 1)
+    further = moves_further(search, second)
     tested = []
-    for i, (t, carrier) in enumerate(zip(picked, answer.carriers, strict=True)):
-        # what moves the answers otherwise than the feature goes with the label is something else beside it
-        if carrier is None or carrier.slope * result.difference[t] * samples.gaps[own[i].column] <= 0:
+    for i, place in enumerate(passed):
+        t, carrier, column = picked[place], first.carriers[place], features[picked[place]].column
+        if carrier is None or further.p[i] > settings.alpha:
             continue
+        each = ((result, t), (more, place), (further, i))
+        carrier = replace(carrier, effect=second.effects[:, i], passes=second.passes[i])
+        labels, usable = samples.labels[:, column], ~np.isnan(carrier.values)
+        means = [carrier.values[usable & (labels == value)].mean() for value in (1, 0)]
+        slope = slope_of(carrier, labels)
         tested.append(
             Tested(
-                own[i].candidate(samples, table.numbers, settings.cells),
-                float(answer.difference[i] / samples.gaps[own[i].column]),
-                min(abs(float(result.z[t])), float(answer.z[i])),
-                max(float(result.p[t]), float(answer.p[i])),
-                min(4 * max(float(result.p_corrected[t]), float(answer.p_corrected[i])), 1.0),
-                np.flatnonzero(~np.isnan(carrier.effect)),
+                features[t].candidate(samples, table.numbers, settings.cells),
+                float(slope * (means[0] - means[1]) / samples.gaps[column]),
+                min(abs(float(of.z[k])) for of, k in each),
+                max(float(of.p[k]) for of, k in each),
+                min(4 * max(float(result.p_corrected[t]), float(more.p_corrected[place])), 1.0),
+                np.flatnonzero(~np.isnan(second.effects[:, i])),
                 carrier.strength,
                 carrier,
             )
         )
-    return tested, answer.passes
+    return tested, first.spent + second.spent
 
 
 def picked_features(features: Sequence[Feature], result: Association, alpha: float) -> list[int]:
@@ -146,70 +168,116 @@ def _alike(one: Feature, other: Feature) -> bool:
     return bool(size > ROUNDING and abs(own @ their) >= ALIKE * size)
 
 
-def mediated(search: Search, table: Features, features: Sequence[Feature], name: str) -> Mediated:
-    """Test features together: does swapping what they stand for move the answers further where the class is present?
+def _passes(most: int, in_all: int, count: int) -> list[int]:
+    return [min(most, in_all // max(count, 1))] * count
 
-    What a feature stands for is swapped between each image and others, negatives of the class with no more of it than
-    is usual: how far the answer for the image falls, and theirs rises, is what it adds. What cannot be undone is only
-    given to those others. Two tests, one-sided, of which the larger p counts: labels change places between patients;
-    and of what the images contribute to the difference of the labels, summed over the others that they were swapped
-    with, the signs are turned, since an image that many were swapped with may move at random.
+
+def swaps(search: Search, table: Features, features: Sequence[Feature], passes: Sequence[int], turn: int) -> Swapped:
+    """Swap what features stand for between each image and others, negatives of the class with no more than is usual.
+
+    How far the answer for the image falls, and theirs rises, is what it adds. What cannot be undone is only given to
+    those others.
 
     Args:
         search: on all images.
         table: of the images.
         features: T of them.
-        name: under which the answers are kept.
+        passes: of each, two for a pair, or one of what is only given.
+        turn: 0 for the first swaps, 1 for further ones, with others.
     """
     samples, settings = search.samples, search.settings
-    _, patient = np.unique(samples.patients, return_inverse=True)
-    columns = np.array([one.column for one in features], np.int64)
-    way = np.sign(samples.gaps[columns])
+    patient = _numbers(samples.patients)
     effects = np.full((len(samples), len(features)), np.nan)
-    scores = np.zeros((patient.max() + 1, len(features)))
+    of_others = np.zeros((patient.max() + 1, len(features)))
     carriers: list[Carrier | None] = []
-    passes = 0
+    spent = 0
     for t, feature in enumerate(features):
-        rng = np.random.default_rng([settings.seed + 5, feature.number(samples)])
-        pairs = exchanged_pairs(samples, feature, min(PASSES, PASSES_IN_ALL // len(features)), rng)
+        rng = np.random.default_rng([settings.seed + 5, turn, feature.number(samples)])
+        exchange = feature.candidate(samples, table.numbers, settings.cells).exchanges[0]
+        count = passes[t] // 2 if can_be_undone(exchange) else passes[t]
+        pairs = exchanged_pairs(samples, feature, count, rng)
         if pairs is None:
             carriers.append(None)
             continue
-        exchange = feature.candidate(samples, table.numbers, settings.cells).exchanges[0]
         rows = pairs.recipients[: np.unique(pairs.recipients).size]
         with progress_context(f"see what they do to {samples.classes[feature.column]}", 2 * len(pairs.donors)):
-            of_pairs, count = _effects(search, exchange, pairs, feature.column, f"{name}-{t}")
-        passes += count
+            of_pairs, own_passes = _effects(search, exchange, pairs, feature.column, f"swaps-{turn}-{t}")
+        spent += own_passes
         effects[rows, t] = of_pairs.reshape(-1, len(rows)).mean(0)
         labels = samples.labels[:, feature.column]
         apart = labels[pairs.recipients] - labels[rows].mean()
-        scores[:, t] = np.bincount(patient[pairs.donors], apart * (of_pairs - of_pairs.mean()), len(scores)) * way[t]
-        carriers.append(_carrier(feature, effects[:, t], rows, labels))
-    if not features:
-        nothing = np.zeros(0)
-        return Mediated((), nothing, nothing, nothing, nothing, 0)
-    by_label = associations(
-        effects * way, samples.labels, columns, samples.patients, permutations=settings.permutations,
-        seed=settings.seed + 6,
+        of_others[:, t] = np.bincount(patient[pairs.donors], apart * (of_pairs - of_pairs.mean()), len(of_others))
+        carriers.append(_carrier(feature, effects[:, t], rows, labels, passes[t]))
+    return Swapped(tuple(features), tuple(carriers), effects, of_others, tuple(passes), spent)
+
+
+def adds_more(search: Search, swapped: Swapped, signs: FloatArray) -> Test:
+    """Does it add more where there is more of the feature, among images of the same label?
+
+    The slope is a sum over patients. Of each its sign is turned, the same way for all features, so that it does not
+    matter how widely the effects vary where there is more of it.
+
+    Args:
+        search: on all images.
+        swapped: T features.
+        signs: (T,), 1 where the positives have more of it than the negatives, −1 where they have less.
+    """
+    samples, settings = search.samples, search.settings
+    patient = _numbers(samples.patients)
+    scores = np.zeros((patient.max() + 1, len(swapped.features)))
+    for t, carrier in enumerate(swapped.carriers):
+        if carrier is None:
+            continue
+        rows, column = np.flatnonzero(~np.isnan(carrier.effect)), carrier.feature.column
+        own, answer = (within_labels(of[rows], samples.labels[rows, column]) for of in (carrier.values, carrier.effect))
+        scores[:, t] = np.bincount(patient[rows], own * answer, len(scores)) * np.sign(samples.gaps[column])
+    return Test(*sign_flips(scores * signs, settings.permutations, settings.seed + 6))
+
+
+def moves_further(search: Search, swapped: Swapped) -> Test:
+    """Does what features stand for add more to the positives than to the negatives?
+
+    Something else in the same window may move the answer and not go with the label. Two tests, of which the larger p
+    counts: labels change places between patients; and the sign of what went back to each other image is turned, since
+    one that many were swapped with may move at random.
+    """
+    samples, settings = search.samples, search.settings
+    if not swapped.features:
+        return Test(*(np.zeros(0) for _ in range(3)))
+    columns = np.array([one.column for one in swapped.features])
+    way = np.sign(samples.gaps[columns])
+    of_labels = associations(
+        swapped.effects * way, samples.labels, columns, samples.patients,
+        permutations=settings.permutations, seed=settings.seed + 6,
     )  # fmt: skip
-    z, *by_others = sign_flips(scores, settings.permutations, settings.seed + 6)
+    z, *of_others = sign_flips(swapped.of_others * way, settings.permutations, settings.seed + 7)
     p, corrected = (
         np.maximum(np.nan_to_num(one, nan=1.0), other)
-        for one, other in zip((by_label.p, by_label.p_corrected), by_others, strict=True)
+        for one, other in zip((of_labels.p, of_labels.p_corrected), of_others, strict=True)
     )
-    return Mediated(tuple(carriers), by_label.difference * way, np.fmin(by_label.z, z), p, corrected, passes)
+    return Test(np.fmin(of_labels.z, z), p, corrected)
 
 
-def _carrier(feature: Feature, effect: FloatArray, rows: Rows, labels: FloatArray) -> Carrier | None:
+def _numbers(patients: Rows) -> Rows:
+    return np.asarray(np.unique(patients, return_inverse=True)[1])
+
+
+def _carrier(feature: Feature, effect: FloatArray, rows: Rows, labels: FloatArray, passes: int) -> Carrier | None:
     """The feature as what tells which images have it; None where none of the `rows` has more of it than another."""
     values = feature.values[rows]
     if np.ptp(values) <= ROUNDING:
         return None
     cut = otsu(values)
     low, high = (float(np.median(values[side])) for side in (values <= cut, values > cut))
-    own = within_labels(np.clip(values, low, high), labels[rows])
-    slope = float(own @ within_labels(effect[rows], labels[rows])) / max(float(own @ own), ROUNDING)
-    return Carrier(feature, (low, high), slope, effect)
+    carrier = Carrier(feature, (low, high), 1.0, effect, passes)
+    return replace(carrier, slope=slope_of(carrier, labels))
+
+
+def slope_of(carrier: Carrier, labels: FloatArray) -> float:
+    """What one unit of a feature adds among images of the same label (N,), by least squares."""
+    rows = np.flatnonzero(~np.isnan(carrier.effect))
+    own, answer = (within_labels(of[rows], labels[rows]) for of in (carrier.values, carrier.effect))
+    return float(own @ answer) / max(float(own @ own), ROUNDING)
 
 
 def _effects(search: Search, exchange: Exchange, pairs: Pairs, column: int, name: str) -> tuple[FloatArray, int]:
@@ -243,7 +311,7 @@ def sign_flips(scores: FloatArray, flips: int, seed: int) -> tuple[FloatArray, F
     return shares.sum(0), *stepped_down(shares.sum(0), by_chance)
 
 
-def exchanged_pairs(samples: Samples, feature: Feature, passes: int, rng: np.random.Generator) -> Pairs | None:
+def exchanged_pairs(samples: Samples, feature: Feature, count: int, rng: np.random.Generator) -> Pairs | None:
     """Who gives to whom: to each image negatives with no more of a feature than is usual; None where there are too few.
 
     Of the level of a window and of statistics usual are the half of the negatives that are closest to their median, of
@@ -252,7 +320,7 @@ def exchanged_pairs(samples: Samples, feature: Feature, passes: int, rng: np.ran
     Args:
         samples: all images.
         feature: of them.
-        passes: two for each pair, and so many at most.
+        count: so many at most, one of each of so many images at least.
         rng: of the draws.
     """
     usable = np.flatnonzero(~np.isnan(feature.values) & ~np.isnan(samples.labels[:, feature.column]))
@@ -262,8 +330,8 @@ def exchanged_pairs(samples: Samples, feature: Feature, passes: int, rng: np.ran
     values = feature.values[negatives]
     unusual = values if feature.is_of_detail else np.abs(values - np.median(values))
     pool = negatives[unusual <= np.median(unusual)]
-    rows = samples.balanced(usable, passes // 2, rng)
-    turns = max(1, passes // 2 // len(rows))
+    rows = samples.balanced(usable, count, rng)
+    turns = max(1, count // len(rows))
     recipients = np.tile(rows, turns)
     places = rng.integers(len(pool), size=len(recipients))
     places = np.where(pool[places] == recipients, (places + 1) % len(pool), places)

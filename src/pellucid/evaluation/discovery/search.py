@@ -203,7 +203,8 @@ def distinct(tested: list[Tested], samples: Samples, settings: DiscoverySettings
     """Of those that pass the test, each thing once, the largest share first.
 
     Those that a feature stands for come before the others, since it is told more surely which images have them: of
-    each thing the one with the largest effect, or a smaller place told in the same way that has it. What a candidate
+    each thing the one with the largest effect, or of as small or smaller ones told in the same way that have it the
+    smallest, and of the smallest the surest. What a candidate
     adds to another one of the same class is what is left of its worth once the other's is taken out of it by
     regression.
     """
@@ -214,8 +215,8 @@ def distinct(tested: list[Tested], samples: Samples, settings: DiscoverySettings
         first = passed.pop(0)
         related = [t for t in passed if t.candidate.column == first.candidate.column and not _adds(t, first, samples)]
         alike = [t for t in related if (t.carrier is None) == (first.carrier is None)]
-        smaller = [t for t in alike if t.share >= SAME * first.share and _size(t) < _size(first)]
-        picked.append(min(smaller, key=_size) if smaller else first)
+        as_good = [t for t in alike if t.share >= SAME * first.share and _size(t) <= _size(first)]
+        picked.append(min([first, *as_good], key=lambda t: (_size(t), -t.z)))
         passed = [t for t in passed if t not in related]
     return sorted(picked, key=lambda t: -t.share)
 

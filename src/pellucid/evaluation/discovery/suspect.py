@@ -67,7 +67,7 @@ class Consequence:
         without: on images without it.
         apart: with it less without it.
         p_apart: two-sided, of no difference.
-        usual: on images of the half that it was tested on, as they are; up to half of them have the class.
+        usual: on images that it was tested on, as they are; up to half of them have the class.
         neutralised: on the same images with the suspect taken away: each has what some other image shows there.
         change: the second less the first, paired.
         p_change: two-sided, of no change.
