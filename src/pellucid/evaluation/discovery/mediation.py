@@ -84,7 +84,7 @@ def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
     """What goes with a class by a feature and moves its answer, tested on all images; and how many passes that took.
 
     Half of `alpha` is for features, and of that each of the first two questions has a half. The third is for what has
-    passed these, each on its own at `alpha`.
+    passed these, all together at `alpha`.
     """
     samples, settings = search.samples, search.settings
     table = Features(samples, settings.cells)
@@ -109,7 +109,7 @@ def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
     tested = []
     for i, place in enumerate(passed):
         t, carrier, column = picked[place], first.carriers[place], features[picked[place]].column
-        if carrier is None or further.p[i] > settings.alpha:
+        if carrier is None or further.p_corrected[i] > settings.alpha:
             continue
         each = ((result, t), (more, place), (further, i))
         carrier = replace(carrier, effect=second.effects[:, i], passes=second.passes[i])
