@@ -23,6 +23,9 @@ TOY = {  # what makes each command small; of an option given twice the last coun
     "discover": ["--limit", "60"],
     "trust": ["--limit", "1", "--samples", "1", "--attacked", "1", "--attack-steps", "1"],
     "attack-explanation": ["--steps", "1", "--limit", "2", "--budget", "0.01"],
+    "certify-explanation": [
+        *("--limit", "1", "--samples", "20", "--selection-samples", "10", "--grid", "2", "--attack-cells", "0"),
+    ],
     "certify": ["--limit", "2", "--samples", "20", "--selection-samples", "10", "--attack-samples", "2"],
 }
 STUDIES = ("chestxray14-sample", "noise-cifar10")  # of which each takes seconds at toy size
