@@ -124,8 +124,9 @@ class Carrier:
         feature: which.
         limits: between which it counts: the medians of the images on either side of Otsu's cut, so that a few with
             very much of it do not decide.
-        slope: what one unit of it adds to the log-odds, by least squares among images of the same label.
-        effect: (N,), what it adds to each image's log-odds, by swapping it with others; NaN where not measured.
+        slope: what one unit of it adds to the log-odds in the first swaps, by least squares among images of the same
+            label.
+        effect: (N,), what it adds to each image's log-odds in the further swaps; NaN where not measured.
         passes: that were meant for these swaps.
     """
 

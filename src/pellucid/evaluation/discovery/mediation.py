@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import numpy as np
 
@@ -122,7 +123,7 @@ def by_features(search: Search, columns: Rows) -> tuple[list[Tested], int]:
                 float(slope * (means[0] - means[1]) / samples.gaps[column]),
                 min(abs(float(of.z[k])) for of, k in each),
                 max(float(of.p[k]) for of, k in each),
-                min(4 * max(float(result.p_corrected[t]), float(more.p_corrected[place])), 1.0),
+                min(max(4 * result.p_corrected[t], 4 * more.p_corrected[place], further.p_corrected[i]), 1.0),
                 np.flatnonzero(~np.isnan(second.effects[:, i])),
                 carrier.strength,
                 carrier,
@@ -200,8 +201,12 @@ def swaps(search: Search, table: Features, features: Sequence[Feature], passes: 
             carriers.append(None)
             continue
         rows = pairs.recipients[: np.unique(pairs.recipients).size]
-        with progress_context(f"see what they do to {samples.classes[feature.column]}", 2 * len(pairs.donors)):
-            of_pairs, own_passes = _effects(search, exchange, pairs, feature.column, f"swaps-{turn}-{t}")
+        name = (
+            f"swaps-{turn}-{feature.number(samples)}-{crc32(pairs.donors.tobytes(), crc32(pairs.recipients.tobytes()))}"
+        )
+        directions = 1 + can_be_undone(exchange)
+        with progress_context(f"see what they do to {samples.classes[feature.column]}", directions * len(pairs.donors)):
+            of_pairs, own_passes = _effects(search, exchange, pairs, feature.column, name)
         spent += own_passes
         effects[rows, t] = of_pairs.reshape(-1, len(rows)).mean(0)
         labels = samples.labels[:, feature.column]
