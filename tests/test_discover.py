@@ -17,7 +17,7 @@ import pellucid as pl
 from pellucid.data.cache.fitted_images import FittedImages
 from pellucid.data.dataset import Dataset, DatasetCard
 from pellucid.data.regions import Region, Regions
-from pellucid.evaluation.discovery import mediation
+from pellucid.evaluation.discovery import mediation, run
 from pellucid.evaluation.discovery.candidates import Squares, best_windows, marks_left_out, strongest, whole_images
 from pellucid.evaluation.discovery.comparison import _verdict
 from pellucid.evaluation.discovery.content.presence import otsu, where_it_differs
@@ -384,6 +384,17 @@ def test_a_share_reads_on_its_side_of_the_least_that_is_reported():
         (0.054, "2.0 % [1.0 %, 5.4 %], which neither"),
     ):
         assert said in _verdict(was, Estimate(0.02, 0.01, high, 90), 0.4, QUICK)
+
+
+def test_what_is_kept_of_a_suspect_is_not_taken_for_another_one_of_the_same_number(tmp_path, monkeypatch):
+    """As with metadata, when images have half of the level, the first suspect may not pass, and another comes first."""
+    data, _ = dataset_of()
+    model = model_of(corner=8.0)
+    pl.discover(model, data, settings=QUICK, out=tmp_path / "both")
+    monkeypatch.setattr(run, "by_features", lambda *_: ([], 0))
+    again, fresh = (pl.discover(model, data, settings=QUICK, out=tmp_path / name) for name in ("both", "fresh"))
+    assert [one.to_json() for one in again.suspects] == [one.to_json() for one in fresh.suspects]
+    assert "feature" not in again.unexpected[0].details
 
 
 def test_what_the_change_cost_is_the_difference_of_both_networks_on_the_same_images(found):

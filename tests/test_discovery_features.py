@@ -40,6 +40,10 @@ from pellucid.utils.results_store import ResultsStore
 from test_discover import CLASSES, QUICK, SIDE, N, dataset_of, model_of
 
 
+def wrapped(network):
+    return pl.wrap(network, CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel")
+
+
 def samples_of(**options):
     data, _ = dataset_of(**options)
     images = FittedImages(data, model_of().input_spec)
@@ -359,9 +363,7 @@ def test_what_lies_beside_something_that_goes_with_the_label_is_no_suspect(seed)
     pixels[:, 4:8, 20:24] += rng.normal(0, 40, N)[:, None, None]
     shown = pixels.clip(0, 255).astype(np.uint8)
     beside = replace(data, read=lambda i: shown[i], origin=f"beside-{seed}")
-    model = pl.wrap(
-        ReadsBeside(), CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel"
-    )
+    model = wrapped(ReadsBeside())
     assert not pl.discover(model, beside, settings=QUICK).unexpected
 
 
@@ -388,9 +390,7 @@ def test_noise_that_goes_with_the_finding_is_found_where_it_is_gone_by_and_told_
     ramp = np.linspace(-80, 80, SIDE)  # of an anatomy, beside which grain is no contrast
     pixels = np.stack([np.clip(data.read(i) + ramp + grain[i], 0, 255).astype(np.uint8) for i in range(N)])
     noisy = replace(data, read=lambda i: pixels[i], origin="noisy")
-    model = pl.wrap(
-        SeesNoise(rough), CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel"
-    )
+    model = wrapped(SeesNoise(rough))
     discovery = pl.discover(model, noisy, settings=QUICK)
     assert bool(discovery.unexpected) == bool(rough)
     for suspect in discovery.unexpected[:1]:
@@ -447,9 +447,7 @@ def with_dots(seed, n):
 
 def test_a_dot_that_lies_elsewhere_on_each_image_is_found_by_its_feature_alone(monkeypatch):
     """On the left or on the right, high or low: on each image its own square is outlined, also on other images."""
-    model = pl.wrap(
-        SeesDots(), CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel"
-    )
+    model = wrapped(SeesDots())
     data, has_dot, places = with_dots(0, 240)
     monkeypatch.setattr(
         "pellucid.evaluation.discovery.run.candidates", lambda *_: ([], {"forward_passes": 0, "windows": 0})
@@ -538,9 +536,7 @@ def test_what_cannot_be_undone_is_given_to_others(tmp_path):
     pixels = [np.clip(image + rng.normal(0, 4, image.shape), 0, 255).astype(np.uint8) for image in smooth]
     pixels = [jpeg_trace(image, 8) if of else image for image, of in zip(pixels, has, strict=True)]
     data = replace(plain, read=lambda i: pixels[i], origin="compressed")
-    model = pl.wrap(
-        SeesBlocks(), CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel"
-    )
+    model = wrapped(SeesBlocks())
     discovery = pl.discover(model, data, settings=QUICK, out=tmp_path)
     suspect = next(one for one in discovery.unexpected if one.name == "blocks of JPEG compression")
     assert (suspect.present == has).mean() > 0.9
@@ -571,7 +567,5 @@ class LevelOfTheTop(torch.nn.Module):
 def test_a_part_whose_level_is_that_of_the_whole_is_no_suspect_where_the_network_makes_up_for_it():
     """Images with the finding are brighter. Brightness moves nothing, though a brighter top alone would."""
     data, _ = dataset_of(marker=0.5, brighter=25)
-    model = pl.wrap(
-        LevelOfTheTop(), CLASSES, size=SIDE, channels=1, mean=[0.0], std=[1.0], outputs="logits", task="multilabel"
-    )
+    model = wrapped(LevelOfTheTop())
     assert not pl.discover(model, data, settings=replace(QUICK, cells=12)).unexpected

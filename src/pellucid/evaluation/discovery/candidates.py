@@ -280,7 +280,7 @@ class Places:
         takes: Masks = cover[:, window].mean(1) <= most
         return takes & ~(self.unmarked & bool((window & self.usual).any()))
 
-    def exchange(self, windows_of: Callable[[Rows], Masks], levels: FloatArray | None = None) -> Window:
+    def exchange(self, windows_of: Callable[[Rows], Masks], levels: FloatArray | None) -> Window:
         """What images show in windows (n, H, W), or (H, W) of all, of which what is marked is cut out."""
         return Window(lambda rows: windows_of(rows) & ~self.cover(rows), levels=levels)
 

@@ -129,7 +129,7 @@ class Remeasured:
 
     Attributes:
         rows: (D,), the images that it was tested on.
-        changes: (N,), what an exchange changes on each, NaN where none was made.
+        changes: (N,), what an exchange changed on each, NaN where none was made.
         shares: (1 + R,), as `shares_of_worth` gives them.
         n: images behind them.
         p: of the test alone.
@@ -150,7 +150,7 @@ class Remeasured:
         return shares_by_feature(self.feature, changes, labels, odds, bootstrap)
 
     def in_another(self, old: Suspect) -> FloatArray | None:
-        """What the same exchanges changes (N,) in the network of before; None where others were made."""
+        """What the same exchanges changed (N,) in the network of before; None where others were made."""
         if old.tested_rows is None or old.tested_worth is None or not np.array_equal(old.tested_rows, self.rows):
             return None
         changes = np.full(len(self.changes), math.nan)

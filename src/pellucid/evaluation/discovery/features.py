@@ -66,7 +66,7 @@ class Feature:
     @property
     def roams(self) -> bool:
         """Whether it is that of a detail which may lie elsewhere in each image's window, larger than the detail."""
-        return self.name in FEATURES and self.name != LEVEL and self.place in (*BANDS, EVERYWHERE)
+        return self.is_of_detail and self.place in (*BANDS, EVERYWHERE)
 
     @property
     def is_of_detail(self) -> bool:
@@ -233,6 +233,5 @@ class Features:
         places = Places(self.samples, column)
         cover = places.cover(np.arange(len(self.samples)))
         everywhere = self.numbers.of_windows(window[None])[:, 0]
-        levels = self.statistics(column)[0].values
-        values = self._values(places, cover, place, window, everywhere, levels)
-        return Feature(column, name, place, window, values[:, FEATURES.index(name)], levels)
+        values = self._values(places, cover, place, window, everywhere, places.levels)
+        return Feature(column, name, place, window, values[:, FEATURES.index(name)], places.levels)

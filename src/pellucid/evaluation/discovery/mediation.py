@@ -73,7 +73,7 @@ class Swapped:
 
 
 @dataclass(frozen=True, eq=False)
-class Test:
+class JointTest:
     """T one-sided tests together: `z`, `p` of each alone and `p_corrected` of all of them, (T,) each."""
 
     z: FloatArray
@@ -187,7 +187,7 @@ def swaps(search: Search, table: Features, features: Sequence[Feature], passes: 
         turn: 0 for the first swaps, 1 for further ones, with others.
     """
     samples, settings = search.samples, search.settings
-    patient = _numbers(samples.patients)
+    patient = samples.patients
     effects = np.full((len(samples), len(features)), np.nan)
     of_others = np.zeros((patient.max() + 1, len(features)))
     carriers: list[Carrier | None] = []
@@ -216,7 +216,7 @@ def swaps(search: Search, table: Features, features: Sequence[Feature], passes: 
     return Swapped(tuple(features), tuple(carriers), effects, of_others, tuple(passes), spent)
 
 
-def adds_more(search: Search, swapped: Swapped, signs: FloatArray) -> Test:
+def adds_more(search: Search, swapped: Swapped, signs: FloatArray) -> JointTest:
     """Does it add more where there is more of the feature, among images of the same label?
 
     The slope is a sum over patients. Of each its sign is turned, the same way for all features, so that it does not
@@ -228,7 +228,7 @@ def adds_more(search: Search, swapped: Swapped, signs: FloatArray) -> Test:
         signs: (T,), 1 where the positives have more of it than the negatives, −1 where they have less.
     """
     samples, settings = search.samples, search.settings
-    patient = _numbers(samples.patients)
+    patient = samples.patients
     scores = np.zeros((patient.max() + 1, len(swapped.features)))
     for t, carrier in enumerate(swapped.carriers):
         if carrier is None:
@@ -236,10 +236,10 @@ def adds_more(search: Search, swapped: Swapped, signs: FloatArray) -> Test:
         rows, column = np.flatnonzero(~np.isnan(carrier.effect)), carrier.feature.column
         own, answer = (within_labels(of[rows], samples.labels[rows, column]) for of in (carrier.values, carrier.effect))
         scores[:, t] = np.bincount(patient[rows], own * answer, len(scores)) * np.sign(samples.gaps[column])
-    return Test(*sign_flips(scores * signs, settings.permutations, settings.seed + 6))
+    return JointTest(*sign_flips(scores * signs, settings.permutations, settings.seed + 6))
 
 
-def moves_further(search: Search, swapped: Swapped) -> Test:
+def moves_further(search: Search, swapped: Swapped) -> JointTest:
     """Does what features stand for add more to the positives than to the negatives?
 
     Something else in the same window may move the answer and not go with the label. Two tests, of which the larger p
@@ -248,7 +248,7 @@ def moves_further(search: Search, swapped: Swapped) -> Test:
     """
     samples, settings = search.samples, search.settings
     if not swapped.features:
-        return Test(*(np.zeros(0) for _ in range(3)))
+        return JointTest(*(np.zeros(0) for _ in range(3)))
     columns = np.array([one.column for one in swapped.features])
     way = np.sign(samples.gaps[columns])
     of_labels = associations(
@@ -260,11 +260,7 @@ def moves_further(search: Search, swapped: Swapped) -> Test:
         np.maximum(np.nan_to_num(one, nan=1.0), other)
         for one, other in zip((of_labels.p, of_labels.p_corrected), of_others, strict=True)
     )
-    return Test(np.fmin(of_labels.z, z), p, corrected)
-
-
-def _numbers(patients: Rows) -> Rows:
-    return np.asarray(np.unique(patients, return_inverse=True)[1])
+    return JointTest(np.fmin(of_labels.z, z), p, corrected)
 
 
 def _carrier(feature: Feature, effect: FloatArray, rows: Rows, labels: FloatArray, passes: int) -> Carrier | None:
@@ -325,7 +321,7 @@ def exchanged_pairs(samples: Samples, feature: Feature, count: int, rng: np.rand
     Args:
         samples: all images.
         feature: of them.
-        count: so many at most, one of each of so many images at least.
+        count: how many pairs at most; of so many images where there are more.
         rng: of the draws.
     """
     usable = np.flatnonzero(~np.isnan(feature.values) & ~np.isnan(samples.labels[:, feature.column]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
 
 import numpy as np
 from torch import nn
@@ -176,7 +177,9 @@ def find_suspects(
             def measure(one: Any = one, own_seed: int = own_seed, rows: Any = rows) -> Any:  # noqa: ANN401
                 return measure_suspect(network, samples, one, rows, own_seed, batch_size)
 
-            arrays.append(store.measured(key(f"suspect-{number}"), measure))
+            # with and without metadata the same number may be another one
+            which = crc32(one.worth.tobytes(), crc32(f"{one.candidate.column}/{one.candidate.name}".encode()))
+            arrays.append(store.measured(key(f"suspect-{number}-{which}"), measure))
         marked: dict[int, Any] = {}
         for column in marked_columns:
 

@@ -202,11 +202,10 @@ def _worth_of_exchanges(
 def distinct(tested: list[Tested], samples: Samples, settings: DiscoverySettings) -> list[Tested]:
     """Of those that pass the test, each thing once, the largest share first.
 
-    Those that a feature stands for come before the others, since it is told more surely which images have them: of
-    each thing the one with the largest effect, or of as small or smaller ones told in the same way that have it the
-    smallest, and of the smallest the surest. What a candidate
-    adds to another one of the same class is what is left of its worth once the other's is taken out of it by
-    regression.
+    Those that a feature stands for come before the others, since it is told more surely which images have them. Of each
+    thing it is the one with the largest effect, unless others that are told in the same way, and are as small or
+    smaller, have it too: of these the smallest, and of the smallest the surest. What a candidate adds to another one of
+    the same class is what is left of its worth once the other's is taken out of it by regression.
     """
     passed = [t for t in tested if t.p_corrected <= settings.alpha and t.share >= settings.least]
     passed.sort(key=lambda t: (t.carrier is None, -t.share))
